@@ -1,0 +1,176 @@
+//! `decode`: one document, here and now.
+
+use super::{Failure, Result, document::DocumentArgs, progress::Progress};
+use crate::{
+    answer::{self, Form, Json, Ndjson, Output, Report, Timing},
+    decode::Decode,
+    scan::{Charset, Marker, MarkerPair, Options, Pairs},
+};
+use clap::{Args, ValueEnum};
+use std::{
+    io::{self, BufWriter, IsTerminal, Write},
+    num::NonZero,
+    str::FromStr,
+    time::{Duration, Instant},
+};
+use zeroize::Zeroizing;
+
+#[derive(Debug, Args)]
+pub(super) struct DecodeArgs {
+    #[command(flatten)]
+    document: DocumentArgs,
+
+    /// A pair of markers; repeat it for several [default: {*:*}]
+    #[arg(long = "marker", value_name = "START:END", value_parser = marker_pair)]
+    markers: Vec<MarkerPair>,
+
+    /// Stop after so many secrets
+    #[arg(long, value_name = "N", default_value = "10", value_parser = at_least_one::<NonZero<u64>>, allow_negative_numbers = true)]
+    max_secrets: NonZero<u64>,
+
+    /// Cut each value after so many characters
+    #[arg(long, value_name = "N", default_value = "200", value_parser = at_least_one::<NonZero<usize>>, allow_negative_numbers = true)]
+    max_secret_chars: NonZero<usize>,
+
+    /// Let a secret contain line feeds
+    #[arg(long)]
+    multiline: bool,
+
+    /// The charset of the document, where no byte-order mark says it [default: utf-8]
+    #[arg(long, value_name = "LABEL")]
+    charset: Option<String>,
+
+    /// How much of each secret to show
+    #[arg(long, value_enum, default_value_t = OutputArg::Full)]
+    output: OutputArg,
+
+    /// The form of the answer
+    #[arg(long, value_enum, default_value_t = FormatArg::Report)]
+    format: FormatArg,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum OutputArg {
+    /// Value, category and place
+    Full,
+    /// A label and asterisks
+    Masked,
+    /// Nothing but the counts
+    Summary,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum FormatArg {
+    /// For people
+    Report,
+    /// One JSON document
+    Json,
+    /// A JSON object a line, each secret as soon as it is found
+    Ndjson,
+}
+
+/// How much is read at once.
+const CHUNK: usize = 64 * 1024;
+
+pub(super) fn run(arguments: &DecodeArgs) -> Result<()> {
+    let start = Instant::now();
+    let options = arguments.options()?;
+    let charset = arguments.charset()?;
+    let mut document = arguments.document.open()?;
+    let progress = Progress::new(document.length);
+    let stdout = BufWriter::with_capacity(CHUNK, progress.beside(io::stdout()));
+    let form = arguments.form(stdout, &document.name)?;
+    let mut decode = Decode::new(&options, charset, arguments.output.into(), form);
+    let mut reading = Duration::ZERO;
+    let mut chunk = Zeroizing::new(vec![0; CHUNK]);
+    loop {
+        let began = Instant::now();
+        let read = document.read(&mut chunk);
+        reading += began.elapsed();
+        let length = match read {
+            Ok(length) => length,
+            Err(failure) => {
+                decode.fail(&failure)?;
+                return Err(Failure::Work(failure));
+            }
+        };
+        progress.advance(length);
+        if length == 0 || decode.push(&chunk[..length])?.is_break() {
+            break;
+        }
+    }
+    let summary = decode.finish(|| Timing {
+        total: milliseconds(start.elapsed()),
+        body: Some(milliseconds(reading)),
+        ..Timing::default()
+    })?;
+    drop(progress);
+    if io::stderr().is_terminal() {
+        let (secrets, fetched) = (summary.returned, milliseconds(reading));
+        // That the terminal is gone changes nothing about the result.
+        let _ =
+            writeln!(io::stderr(), "secrets_recovered={secrets} fetch_duration_ms={fetched}");
+    }
+    Ok(())
+}
+
+/// Milliseconds with three decimals.
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+impl DecodeArgs {
+    fn options(&self) -> Result<Options> {
+        let pairs = match self.markers.as_slice() {
+            [] => Pairs::default(),
+            markers => Pairs::new(markers.to_vec()).map_err(Failure::usage)?,
+        };
+        Ok(Options {
+            pairs,
+            max_secrets: self.max_secrets,
+            max_secret_chars: self.max_secret_chars,
+            multiline: self.multiline,
+            max_bytes: None,
+        })
+    }
+
+    fn charset(&self) -> Result<Charset> {
+        let Some(label) = &self.charset else { return Ok(Charset::UTF_8) };
+        Charset::for_label(label).map_err(|unknown| {
+            let detail = format!("--charset {label}: {unknown}");
+            Failure::Work(answer::Failure { code: "unsupported_document", detail })
+        })
+    }
+
+    fn form<'a, W: Write + 'a>(&self, to: W, document: &str) -> Result<Box<dyn Form + 'a>> {
+        let output = self.output.into();
+        Ok(match self.format {
+            FormatArg::Report => {
+                Box::new(Report::new(to, output, document, self.markers.len() > 1)?)
+            }
+            FormatArg::Json => Box::new(Json::new(to, output)),
+            FormatArg::Ndjson => Box::new(Ndjson::new(to, output)),
+        })
+    }
+}
+
+impl From<OutputArg> for Output {
+    fn from(output: OutputArg) -> Self {
+        match output {
+            OutputArg::Full => Self::Full,
+            OutputArg::Masked => Self::Masked,
+            OutputArg::Summary => Self::Summary,
+        }
+    }
+}
+
+fn marker_pair(text: &str) -> std::result::Result<MarkerPair, String> {
+    let (start, end) = MarkerPair::split(text)
+        .ok_or("a start and an end marker with a colon between them, such as '{*:*}'")?;
+    let marker = |text| Marker::new(text).map_err(|fault| fault.to_string());
+    Ok(MarkerPair { start: marker(start)?, end: marker(end)? })
+}
+
+fn at_least_one<T: FromStr>(text: &str) -> std::result::Result<T, String> {
+    text.parse().map_err(|_| "a whole number from 1 on is allowed".to_owned())
+}

@@ -1,0 +1,78 @@
+//! The document that `decode` reads on this machine.
+
+use crate::answer::Failure;
+use clap::Args;
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+/// Where the document is; exactly one of them.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct DocumentArgs {
+    /// The URL of the document (not in this version)
+    #[arg(long, value_name = "URL")]
+    source: Option<String>,
+
+    /// The path of the document
+    #[arg(long, value_name = "PATH")]
+    file: Option<PathBuf>,
+
+    /// Read the document from standard input
+    #[arg(value_name = "-", value_parser = ["-"])]
+    stdin: Option<String>,
+}
+
+/// A document that is open for reading.
+pub(super) struct Document {
+    /// What a report calls it.
+    pub(super) name: String,
+    /// How long it is, where it is a regular file.
+    pub(super) length: Option<u64>,
+    bytes: Box<dyn Read>,
+}
+
+impl DocumentArgs {
+    pub(super) fn open(&self) -> Result<Document, Failure> {
+        match (&self.source, &self.file) {
+            (Some(_), _) => Err(super::not_built("decode --source")),
+            (None, Some(path)) => Document::file(path),
+            (None, None) => Ok(Document {
+                name: "standard input".to_owned(),
+                length: None,
+                bytes: Box::new(io::stdin().lock()),
+            }),
+        }
+    }
+}
+
+impl Document {
+    fn file(path: &Path) -> Result<Self, Failure> {
+        let name = path.display().to_string();
+        let opened = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
+        let (metadata, file) = opened.map_err(|error| unreadable(&name, &error))?;
+        let length = metadata.is_file().then(|| metadata.len());
+        Ok(Self { name, length, bytes: Box::new(file) })
+    }
+
+    /// Reads the next bytes; 0 at the end of the document.
+    pub(super) fn read(&mut self, chunk: &mut [u8]) -> Result<usize, Failure> {
+        loop {
+            match self.bytes.read(chunk) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => return read.map_err(|error| unreadable(&self.name, &error)),
+            }
+        }
+    }
+}
+
+fn unreadable(name: &str, error: &io::Error) -> Failure {
+    let code = match error.kind() {
+        io::ErrorKind::NotFound => "source_not_found",
+        io::ErrorKind::PermissionDenied => "source_rejected",
+        _ => "source_failed",
+    };
+    Failure { code, detail: format!("cannot read {name}: {error}") }
+}

@@ -1,0 +1,154 @@
+//! The command line: one file per command, each a thin shell over the library.
+//!
+//! Results go to standard output; everything else goes to standard error. Exit
+//! codes: 0 done, 1 the work failed, 2 usage, 78 configuration.
+
+mod check_config;
+mod completions;
+mod decode;
+mod document;
+mod progress;
+
+use crate::answer::{self, Escaped};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    process::ExitCode,
+};
+
+/// The version with the commit it was built from.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("DECODER_COMMIT"), ")");
+
+/// Finds the marked fragments ("secrets") of a document and returns them, bounded,
+/// in order, and honest about what was cut.
+#[derive(Debug, Parser)]
+#[command(name = "blueprint-decoder", version = VERSION, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Decode one document on this machine
+    Decode(decode::DecodeArgs),
+    /// Load, validate and print the effective configuration
+    CheckConfig(check_config::CheckConfigArgs),
+    /// Print a completion script for a shell
+    Completions(completions::CompletionsArgs),
+    /// Run the service (the default; not in this version)
+    Serve(NotBuilt),
+    /// Explain the verdict of the egress policy on a URL (not in this version)
+    CheckUrl(NotBuilt),
+    /// Make API keys (not in this version)
+    Keys(NotBuilt),
+    /// Verify or read the audit log (not in this version)
+    Audit(NotBuilt),
+    /// Ask a running service how it is (not in this version)
+    Health(NotBuilt),
+}
+
+/// The arguments of a command that a later version brings.
+#[derive(Debug, Args)]
+struct NotBuilt {
+    #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    anything: Vec<OsString>,
+}
+
+/// Why a command did not do its work.
+#[derive(Debug)]
+enum Failure {
+    /// The arguments contradict each other or say what cannot be.
+    Usage(clap::Error),
+    /// The work failed: a code and a sentence.
+    Work(answer::Failure),
+    /// The configuration is refused: a line for each fault.
+    Configuration(Vec<String>),
+    /// Nobody reads the result any more.
+    Closed,
+}
+
+type Result<T> = std::result::Result<T, Failure>;
+
+/// Runs the command that the arguments name.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return report(Failure::Usage(error)),
+    };
+    let done = match cli.command {
+        Some(Command::Decode(arguments)) => decode::run(&arguments),
+        Some(Command::CheckConfig(arguments)) => check_config::run(&arguments),
+        Some(Command::Completions(arguments)) => completions::run(&arguments),
+        Some(Command::Serve(_)) | None => Err(not_built("serve").into()),
+        Some(Command::CheckUrl(_)) => Err(not_built("check-url").into()),
+        Some(Command::Keys(_)) => Err(not_built("keys").into()),
+        Some(Command::Audit(_)) => Err(not_built("audit").into()),
+        Some(Command::Health(_)) => Err(not_built("health").into()),
+    };
+    done.map_or_else(report, |()| ExitCode::SUCCESS)
+}
+
+/// Says what went wrong and returns the exit code for it. That standard error may
+/// be closed too changes nothing.
+fn report(failure: Failure) -> ExitCode {
+    let mut stderr = io::stderr().lock();
+    match failure {
+        Failure::Usage(error) => {
+            let _ = error.print();
+            ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+        }
+        Failure::Work(failure) => {
+            let detail = Escaped(&failure.detail);
+            let _ = writeln!(stderr, "blueprint-decoder: {}: {detail}", failure.code);
+            ExitCode::from(1)
+        }
+        Failure::Configuration(faults) => {
+            for fault in faults {
+                let _ = writeln!(stderr, "blueprint-decoder: configuration: {}", Escaped(&fault));
+            }
+            ExitCode::from(78)
+        }
+        Failure::Closed => ExitCode::SUCCESS,
+    }
+}
+
+impl Failure {
+    fn usage(detail: impl std::fmt::Display) -> Self {
+        Self::Usage(Cli::command().error(clap::error::ErrorKind::ValueValidation, detail))
+    }
+}
+
+impl From<answer::Failure> for Failure {
+    fn from(failure: answer::Failure) -> Self {
+        Self::Work(failure)
+    }
+}
+
+/// A result that could not be written.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self::Closed;
+        }
+        let detail = format!("cannot write the result: {error}");
+        Self::Work(answer::Failure { code: "output_failed", detail })
+    }
+}
+
+fn not_built(command: &str) -> answer::Failure {
+    let version = env!("CARGO_PKG_VERSION");
+    let detail = format!(
+        "{command} is not part of version {version}, which decodes files and standard input: \
+         see blueprint-decoder decode --help"
+    );
+    answer::Failure { code: "not_built", detail }
+}
+
+/// Writes a whole result to standard output.
+fn print(text: &[u8]) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text)?;
+    Ok(stdout.flush()?)
+}

@@ -1,0 +1,91 @@
+//! A bar on the terminal for work that takes a while.
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::{
+    io::{self, IsTerminal, Write},
+    sync::mpsc::{self, RecvTimeoutError, Sender},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+/// How long work may take before it shows a bar.
+const PATIENCE: Duration = Duration::from_millis(500);
+const TICK: Duration = Duration::from_millis(100);
+
+/// Shows on standard error how much of a document was read, where that is a
+/// terminal and the work is not over at once.
+pub(super) struct Progress {
+    bar: ProgressBar,
+    /// Shows the bar in time, also while the reader waits for input; dropping the
+    /// sender ends it.
+    timer: Option<(Sender<()>, JoinHandle<()>)>,
+}
+
+impl Progress {
+    /// Begins; `length` is that of the document, where it is known.
+    pub(super) fn new(length: Option<u64>) -> Self {
+        let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::hidden());
+        if !io::stderr().is_terminal() {
+            return Self { bar, timer: None };
+        }
+        let template = match length {
+            Some(_) => "{bar:30} {bytes} of {total_bytes}, {binary_bytes_per_sec}, {eta} left",
+            None => "{spinner} {bytes}, {binary_bytes_per_sec}",
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        let (sender, ended) = mpsc::channel();
+        let shown = bar.clone();
+        let show = move || {
+            if ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                shown.set_draw_target(ProgressDrawTarget::stderr());
+                while ended.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+                    shown.tick();
+                }
+            }
+        };
+        Self { bar, timer: Some((sender, thread::spawn(show))) }
+    }
+
+    /// So many more bytes were read.
+    pub(super) fn advance(&self, bytes: usize) {
+        if self.timer.is_some() {
+            self.bar.inc(bytes as u64);
+        }
+    }
+
+    /// A writer for results that may go to the same terminal: the bar steps aside.
+    pub(super) fn beside<W: Write>(&self, to: W) -> impl Write + use<W> {
+        Beside { to, bar: self.timer.is_some().then(|| self.bar.clone()) }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some((sender, thread)) = self.timer.take() {
+            drop(sender);
+            // A bar that could not be drawn is no reason to fail.
+            let _ = thread.join();
+            self.bar.finish_and_clear();
+        }
+    }
+}
+
+struct Beside<W> {
+    to: W,
+    bar: Option<ProgressBar>,
+}
+
+impl<W: Write> Write for Beside<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| self.to.write(bytes)),
+            None => self.to.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}

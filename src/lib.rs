@@ -1,0 +1,5 @@
+//! Blueprint decoder.
+pub mod answer;
+pub mod cli;
+pub mod decode;
+pub mod scan;

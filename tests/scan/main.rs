@@ -1,0 +1,6 @@
+//! The scanner against the contract: the published vectors under every cut, and
+//! random documents against the `regex` crate.
+
+mod oracle;
+mod properties;
+mod vectors;
