@@ -5,6 +5,8 @@
 //! round by round, so that a drift of the machine hits both; a ratio of 1 means as
 //! fast as the floor. `cargo bench --bench scan`.
 
+#![allow(clippy::print_stdout)]
+
 use blueprint_decoder::scan::{Charset, Options, Scanner, Secret, Summary};
 use memchr::{memchr_iter, memmem::Finder};
 use std::{hint::black_box, num::NonZero, ops::ControlFlow, time::Instant};

@@ -27,7 +27,11 @@ impl<W: Write> Report<W> {
         }
         write!(self.to, ", line {}, byte {}", secret.line, secret.offset)?;
         if secret.truncated {
-            write!(self.to, ", cut after {}", count(secret.reveal().chars().count() as u64, "character"))?;
+            write!(
+                self.to,
+                ", cut after {}",
+                count(secret.reveal().chars().count() as u64, "character")
+            )?;
         }
         writeln!(self.to, "\n")
     }

@@ -108,8 +108,7 @@ pub(super) fn run(arguments: &DecodeArgs) -> Result<()> {
     if io::stderr().is_terminal() {
         let (secrets, fetched) = (summary.returned, milliseconds(reading));
         // That the terminal is gone changes nothing about the result.
-        let _ =
-            writeln!(io::stderr(), "secrets_recovered={secrets} fetch_duration_ms={fetched}");
+        let _ = writeln!(io::stderr(), "secrets_recovered={secrets} fetch_duration_ms={fetched}");
     }
     Ok(())
 }
@@ -123,7 +122,9 @@ impl DecodeArgs {
     fn options(&self) -> Result<Options> {
         let pairs = match self.markers.as_slice() {
             [] => Pairs::default(),
-            markers => Pairs::new(markers.to_vec()).map_err(Failure::usage)?,
+            markers => {
+                Pairs::new(markers.to_vec()).map_err(|fault| Failure::usage("decode", fault))?
+            }
         };
         Ok(Options {
             pairs,

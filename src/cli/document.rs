@@ -21,7 +21,7 @@ pub(super) struct DocumentArgs {
     file: Option<PathBuf>,
 
     /// Read the document from standard input
-    #[arg(value_name = "-", value_parser = ["-"])]
+    #[arg(value_name = "-", value_parser = ["-"], hide_possible_values = true)]
     stdin: Option<String>,
 }
 
@@ -53,7 +53,10 @@ impl Document {
         let name = path.display().to_string();
         let opened = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
         let (metadata, file) = opened.map_err(|error| unreadable(&name, &error))?;
-        let length = metadata.is_file().then(|| metadata.len());
+        if metadata.is_dir() {
+            return Err(unreadable(&name, &io::ErrorKind::IsADirectory.into()));
+        }
+        let length = metadata.is_file().then_some(metadata.len());
         Ok(Self { name, length, bytes: Box::new(file) })
     }
 

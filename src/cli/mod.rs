@@ -115,8 +115,16 @@ fn report(failure: Failure) -> ExitCode {
 }
 
 impl Failure {
-    fn usage(detail: impl std::fmt::Display) -> Self {
-        Self::Usage(Cli::command().error(clap::error::ErrorKind::ValueValidation, detail))
+    /// A fault in the arguments of a command that shows only when they are seen
+    /// together.
+    fn usage(command: &str, fault: impl std::fmt::Display) -> Self {
+        let mut cli = Cli::command();
+        cli.build();
+        let kind = clap::error::ErrorKind::ValueValidation;
+        Self::Usage(match cli.find_subcommand_mut(command) {
+            Some(command) => command.error(kind, fault),
+            None => cli.error(kind, fault),
+        })
     }
 }
 

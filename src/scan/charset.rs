@@ -18,9 +18,7 @@ impl Charset {
 
     /// The encoding of a label of the Encoding Standard, such as `iso-8859-1`.
     pub fn for_label(label: &str) -> Result<Self, UnknownCharset> {
-        Encoding::for_label_no_replacement(label.as_bytes())
-            .map(Self)
-            .ok_or(UnknownCharset)
+        Encoding::for_label_no_replacement(label.as_bytes()).map(Self).ok_or(UnknownCharset)
     }
 }
 
@@ -41,7 +39,10 @@ pub(super) struct Transcoder {
 
 enum State {
     /// The bytes so far could be the beginning of a byte-order mark.
-    Start { declared: &'static Encoding, held: Vec<u8> },
+    Start {
+        declared: &'static Encoding,
+        held: Vec<u8>,
+    },
     Utf8,
     Other(Box<Other>),
 }
@@ -51,17 +52,12 @@ struct Other {
     buffer: Zeroizing<[u8; 8 * 1024]>,
 }
 
-const BYTE_ORDER_MARKS: [(&[u8], &Encoding); 3] = [
-    (b"\xef\xbb\xbf", UTF_8),
-    (b"\xff\xfe", UTF_16LE),
-    (b"\xfe\xff", UTF_16BE),
-];
+const BYTE_ORDER_MARKS: [(&[u8], &Encoding); 3] =
+    [(b"\xef\xbb\xbf", UTF_8), (b"\xff\xfe", UTF_16LE), (b"\xfe\xff", UTF_16BE)];
 
 impl Transcoder {
     pub(super) fn new(charset: Charset) -> Self {
-        Self {
-            state: State::Start { declared: charset.0, held: Vec::new() },
-        }
+        Self { state: State::Start { declared: charset.0, held: Vec::new() } }
     }
 
     /// Hands the text of the next piece of the document to `text`, in one or
@@ -75,11 +71,8 @@ impl Transcoder {
             let Some((&byte, rest)) = piece.split_first() else {
                 return ControlFlow::Continue(());
             };
-            let begins = |bytes: &[u8]| {
-                BYTE_ORDER_MARKS
-                    .iter()
-                    .find(|(mark, _)| mark.starts_with(bytes))
-            };
+            let begins =
+                |bytes: &[u8]| BYTE_ORDER_MARKS.iter().find(|(mark, _)| mark.starts_with(bytes));
             held.push(byte);
             match begins(held) {
                 Some((mark, encoding)) if mark.len() == held.len() => {
@@ -174,11 +167,8 @@ mod tests {
         let check = |label: &str, document: &[u8], expected: &[u8]| {
             for first in 0..=document.len() {
                 for second in first..=document.len() {
-                    let pieces = [
-                        &document[..first],
-                        &document[first..second],
-                        &document[second..],
-                    ];
+                    let pieces =
+                        [&document[..first], &document[first..second], &document[second..]];
                     let text = transcode(label, &pieces, true);
                     assert_eq!(text, expected, "{label} {document:?} {first} {second}");
                 }

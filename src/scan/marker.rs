@@ -39,10 +39,8 @@ impl Marker {
         if memchr::memchr2(b'\n', 0, bytes).is_some() {
             return Err(MarkerFault::Forbidden);
         }
-        let mut marker = Self {
-            finder: Finder::new(bytes).into_owned(),
-            failure: [0; MAX_MARKER_BYTES],
-        };
+        let mut marker =
+            Self { finder: Finder::new(bytes).into_owned(), failure: [0; MAX_MARKER_BYTES] };
         let mut matched = 0;
         for (at, &byte) in bytes.iter().enumerate().skip(1) {
             matched = marker.step(matched, byte);
@@ -88,9 +86,7 @@ impl Marker {
     /// the marker does not occur in `piece`.
     fn beginning_at_the_end(&self, piece: &[u8]) -> usize {
         let tail = piece.len().saturating_sub(self.bytes().len() - 1);
-        piece[tail..]
-            .iter()
-            .fold(0, |matched, &byte| self.step(matched, byte))
+        piece[tail..].iter().fold(0, |matched, &byte| self.step(matched, byte))
     }
 
     /// The matched length after one more byte; `matched` is less than the whole.
@@ -161,10 +157,8 @@ mod tests {
     #[test]
     fn a_marker_is_found_across_every_pair_of_cuts() {
         let check = |marker: &str, text: &str| {
-            let expected: Vec<usize> = text
-                .match_indices(marker)
-                .map(|(at, _)| at + marker.len())
-                .collect();
+            let expected: Vec<usize> =
+                text.match_indices(marker).map(|(at, _)| at + marker.len()).collect();
             let marker = Marker::new(marker).unwrap();
             for first in 0..=text.len() {
                 for second in first..=text.len() {

@@ -126,10 +126,7 @@ mod tests {
 
     fn pair(text: &str) -> MarkerPair {
         let (start, end) = MarkerPair::split(text).unwrap();
-        MarkerPair {
-            start: Marker::new(start).unwrap(),
-            end: Marker::new(end).unwrap(),
-        }
+        MarkerPair { start: Marker::new(start).unwrap(), end: Marker::new(end).unwrap() }
     }
 
     #[test]

@@ -184,10 +184,7 @@ impl PairScan {
         };
         self.at += end;
         self.state = State::Seeking;
-        Some(Event {
-            end: self.at,
-            found: Some(Found { offset, line, body }),
-        })
+        Some(Event { end: self.at, found: Some(Found { offset, line, body }) })
     }
 
     /// The end of the line that `at` is in, where `at` is also where the lines are

@@ -120,7 +120,8 @@ impl Case {
             bytes_scanned: until.min(text.len()) as u64,
             unterminated: unterminated.into_iter().filter(|at| *at <= until).count() as u64,
         };
-        let numbered = secrets.into_iter().zip(1..).map(|((_, secret), index)| Seen { index, ..secret });
+        let numbered =
+            secrets.into_iter().zip(1..).map(|((_, secret), index)| Seen { index, ..secret });
         (numbered.collect(), summary)
     }
 

@@ -6,9 +6,29 @@ use proptest::{collection::vec, prelude::*, sample::select};
 /// Few bytes, so that markers, near misses and cut characters are common.
 fn document() -> impl Strategy<Value = Vec<u8>> {
     let pieces: Vec<&[u8]> = vec![
-        b"a", b"b", b"ab", b"{", b"*", b"}", b"{*", b"*}", b"\n", b" ", b":", b"A: b", b"\0",
-        "é".as_bytes(), "\u{a0}".as_bytes(), "\u{3000}".as_bytes(), "😀".as_bytes(),
-        b"\xff", b"\xe2\x80", b"\xf0\x9f", b"\xef", b"\xef\xbb\xbf", b"                ",
+        b"a",
+        b"b",
+        b"ab",
+        b"{",
+        b"*",
+        b"}",
+        b"{*",
+        b"*}",
+        b"\n",
+        b" ",
+        b":",
+        b"A: b",
+        b"\0",
+        "é".as_bytes(),
+        "\u{a0}".as_bytes(),
+        "\u{3000}".as_bytes(),
+        "😀".as_bytes(),
+        b"\xff",
+        b"\xe2\x80",
+        b"\xf0\x9f",
+        b"\xef",
+        b"\xef\xbb\xbf",
+        b"                ",
     ];
     vec(select(pieces), 0..60).prop_map(|pieces| pieces.concat())
 }
@@ -26,7 +46,8 @@ fn marker() -> impl Strategy<Value = String> {
 
 fn case() -> impl Strategy<Value = Case> {
     let limits = (1..12_u64, 1..12_usize, any::<bool>());
-    let ends = (proptest::option::weighted(0.3, 0..80_u64), proptest::option::weighted(0.2, 0..6_u64));
+    let ends =
+        (proptest::option::weighted(0.3, 0..80_u64), proptest::option::weighted(0.2, 0..6_u64));
     (document(), vec((marker(), marker()), 1..=8), limits, ends).prop_map(
         |(document, pairs, (max_secrets, max_secret_chars, multiline), (max_bytes, taken))| Case {
             document,

@@ -1,0 +1,83 @@
+//! Values that are right by themselves and cannot be together.
+
+use super::{
+    Config,
+    auth::Mode,
+    rate_limit::Backend,
+    reader::{Fault, Setting},
+};
+
+/// One fault for each pair of keys that contradict each other, named by the key that
+/// asks for something.
+pub(super) fn contradictions(config: &Config, settings: &[Setting]) -> Vec<Fault> {
+    let Config { server, rate_limit, auth, audit, .. } = config;
+    let jwt = &auth.jwt;
+    let rules = [
+        (
+            server.admin_bind == Some(server.bind),
+            "server.admin_bind",
+            "an address other than server.bind",
+        ),
+        (
+            server.tls.cert_file.is_some() && server.tls.key_file.is_none(),
+            "server.tls.cert_file",
+            "needs server.tls.key_file",
+        ),
+        (
+            server.tls.key_file.is_some() && server.tls.cert_file.is_none(),
+            "server.tls.key_file",
+            "needs server.tls.cert_file",
+        ),
+        (
+            server.tls.client_ca_file.is_some() && server.tls.cert_file.is_none(),
+            "server.tls.client_ca_file",
+            "needs server.tls.cert_file",
+        ),
+        (
+            auth.mode == Mode::Off && !server.bind.ip().is_loopback() && !auth.allow_anonymous,
+            "server.bind",
+            "beyond loopback anyone may call: set auth.mode = \"required\", or say \
+             auth.allow_anonymous = true",
+        ),
+        (
+            auth.mode == Mode::Required && auth.tenants_file.is_none(),
+            "auth.mode",
+            "needs auth.tenants_file",
+        ),
+        (
+            jwt.issuer.is_some() && (jwt.audience.is_none() || auth.mode == Mode::Off),
+            "auth.jwt.issuer",
+            "needs auth.jwt.audience and auth.mode = \"required\"",
+        ),
+        (
+            jwt.issuer.is_some() && jwt.jwks_file.is_some() == jwt.jwks_url.is_some(),
+            "auth.jwt.issuer",
+            "needs one of auth.jwt.jwks_file and auth.jwt.jwks_url",
+        ),
+        (
+            jwt.issuer.is_none()
+                && (jwt.audience.is_some() || jwt.jwks_file.is_some() || jwt.jwks_url.is_some()),
+            "auth.jwt.issuer",
+            "the other keys of auth.jwt need one",
+        ),
+        (
+            rate_limit.backend == Backend::Valkey && rate_limit.valkey.url.is_none(),
+            "rate_limit.backend",
+            "needs rate_limit.valkey.url",
+        ),
+        (audit.dir.is_some() && audit.key_file.is_none(), "audit.dir", "needs audit.key_file"),
+    ];
+    let broken = rules.into_iter().filter(|(broken, ..)| *broken);
+    broken.map(|(_, key, allowed)| fault(settings, key, allowed)).collect()
+}
+
+fn fault(settings: &[Setting], key: &str, allowed: &str) -> Fault {
+    let setting = settings.iter().find(|setting| setting.key == key);
+    let origin = setting.and_then(|setting| setting.origin.clone());
+    Fault {
+        key: key.to_owned(),
+        value: setting.map(|setting| setting.value.clone()),
+        origin: origin.unwrap_or_else(|| "default".to_owned()),
+        allowed: allowed.to_owned(),
+    }
+}

@@ -1,0 +1,169 @@
+//! Reads keys from the layers and collects every fault on the way.
+
+use super::{
+    kind::{Kind, Raw},
+    layers::Layer,
+};
+use std::{collections::BTreeSet, fmt};
+
+/// Something in the configuration that cannot be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// `section.key`.
+    pub key: String,
+    /// The value as it stands there; `None` where that must not be shown.
+    pub value: Option<String>,
+    /// The name of the file or of the variable.
+    pub origin: String,
+    /// What would be right.
+    pub allowed: String,
+}
+
+/// A key that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// `section.key`.
+    pub key: String,
+    /// The effective value as TOML.
+    pub value: String,
+    /// Where it came from, unless it is the default.
+    pub origin: Option<String>,
+}
+
+pub(super) struct Reader<'a> {
+    /// The defaults first; later ones win.
+    layers: &'a [Layer],
+    pub(super) settings: Vec<Setting>,
+    pub(super) faults: Vec<Fault>,
+    sections: BTreeSet<String>,
+}
+
+/// The reader in one section.
+pub(super) struct Section<'r, 'a> {
+    reader: &'r mut Reader<'a>,
+    name: String,
+    /// The part of the program that the keys belong to, where this version does not
+    /// have it.
+    missing: Option<&'static str>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(layers: &'a [Layer]) -> Self {
+        Self { layers, settings: Vec::new(), faults: Vec::new(), sections: BTreeSet::new() }
+    }
+
+    /// A section of a part that exists.
+    pub(super) fn section(&mut self, name: &str) -> Section<'_, 'a> {
+        self.open(name, None)
+    }
+
+    /// A section of a part that does not exist yet: a value other than the default
+    /// is refused, because nothing would heed it.
+    pub(super) fn missing(&mut self, part: &'static str, name: &str) -> Section<'_, 'a> {
+        self.open(name, Some(part))
+    }
+
+    fn open(&mut self, name: &str, missing: Option<&'static str>) -> Section<'_, 'a> {
+        self.sections.insert(name.to_owned());
+        Section { reader: self, name: name.to_owned(), missing }
+    }
+
+    /// The faults of what no section has read.
+    pub(super) fn finish(&mut self) {
+        let known: BTreeSet<&str> = self.settings.iter().map(|read| read.key.as_str()).collect();
+        for layer in self.layers {
+            for (key, raw) in layer.entries(&|key| self.sections.contains(key)) {
+                if known.contains(key.as_str()) {
+                    continue;
+                }
+                let allowed = self.instead_of(&key, &known);
+                let value = shown_unknown(&key, raw);
+                let origin = layer.origin(&key).to_owned();
+                self.faults.push(Fault { key, value, origin, allowed });
+            }
+        }
+    }
+
+    fn instead_of(&self, key: &str, known: &BTreeSet<&str>) -> String {
+        if self.sections.contains(key) {
+            return format!("this is a section: write [{key}] and its keys");
+        }
+        let section = key.rsplit_once('.').map_or("", |(section, _)| section);
+        if !self.sections.contains(section) {
+            let sections: Vec<&str> = self.sections.iter().map(String::as_str).collect();
+            return format!("unknown section; there are {}", sections.join(", "));
+        }
+        let within = |known: &&str| known.rsplit_once('.').map(|(of, _)| of) == Some(section);
+        let keys: Vec<&str> =
+            known.iter().copied().filter(within).map(|known| &known[section.len() + 1..]).collect();
+        format!("unknown key; [{section}] has {}", keys.join(", "))
+    }
+}
+
+impl<'a> Section<'_, 'a> {
+    /// The effective value of a key.
+    #[expect(clippy::expect_used, reason = "the embedded defaults are read by every test")]
+    pub(super) fn take<T: PartialEq + 'static>(&mut self, key: &str, kind: Kind<T>) -> T {
+        let key = format!("{}.{key}", self.name);
+        let mut values = Vec::new();
+        for layer in self.reader.layers {
+            let Some(raw) = layer.get(&key) else { continue };
+            match (kind.parse)(raw) {
+                Some(value) => values.push((value, layer, raw)),
+                None => self.reader.faults.push(Fault {
+                    value: shown(raw),
+                    origin: layer.origin(&key).to_owned(),
+                    allowed: format!("allowed is {}", kind.allowed),
+                    key: key.clone(),
+                }),
+            }
+        }
+        let (value, layer, raw) = values.pop().expect("config/default.toml has every key");
+        let changed = values.first().is_some_and(|(default, ..)| *default != value);
+        if let (true, Some(part)) = (changed, self.missing) {
+            self.reader.faults.push(Fault {
+                value: shown(raw),
+                origin: layer.origin(&key).to_owned(),
+                allowed: format!("this version has no {part}: leave the default"),
+                key: key.clone(),
+            });
+        }
+        self.reader.settings.push(Setting {
+            value: (kind.show)(&value),
+            origin: changed.then(|| layer.origin(&key).to_owned()),
+            key,
+        });
+        value
+    }
+
+    /// A section within this one, of the same part.
+    pub(super) fn section(&mut self, name: &str) -> Section<'_, 'a> {
+        let name = format!("{}.{name}", self.name);
+        self.reader.open(&name, self.missing)
+    }
+}
+
+/// The value of a known key as it may be shown: none has a secret, but for a URL
+/// with a password in it.
+fn shown(raw: Raw<'_>) -> Option<String> {
+    Some(raw.show()).filter(|text| !text.contains('@'))
+}
+
+/// The same for a key that nothing knows: it may be a secret at the wrong place.
+fn shown_unknown(key: &str, raw: Raw<'_>) -> Option<String> {
+    let name = key.to_lowercase();
+    let secret = ["password", "secret", "token", "credentials", "authorization", "key"];
+    if secret.iter().any(|word| name.ends_with(word)) { None } else { shown(raw) }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, value, origin, allowed } = self;
+        let value = value.as_deref().unwrap_or("(not shown)");
+        if value.chars().count() > 80 {
+            let beginning: String = value.chars().take(80).collect();
+            return write!(f, "{key} = {beginning}… ({origin}): {allowed}");
+        }
+        write!(f, "{key} = {value} ({origin}): {allowed}")
+    }
+}

@@ -1,0 +1,385 @@
+//! The configuration as a whole: layers, origins, and all faults at once.
+
+use super::*;
+use crate::scan::Options;
+use std::time::Duration;
+
+fn load(file: &str, variables: &[(&str, &str)]) -> Result<Loaded, Vec<String>> {
+    let path = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+    std::fs::write(&path, file).unwrap();
+    let variables = variables.iter().map(|(name, text)| (name.into(), text.into()));
+    let name = path.path().display().to_string();
+    Config::load(Some(path.path()), variables).map_err(|faults| {
+        faults.into_iter().map(|fault| fault.replace(&name, "file.toml")).collect()
+    })
+}
+
+/// The faults of a file and of variables, without their order.
+fn check(file: &str, variables: &[(&str, &str)], expected: &[&str]) {
+    let mut faults = load(file, variables).expect_err("faults");
+    let mut expected = expected.to_vec();
+    faults.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(faults, expected);
+}
+
+fn setting<'a>(loaded: &'a Loaded, key: &str) -> &'a Setting {
+    loaded.settings.iter().find(|setting| setting.key == key).unwrap()
+}
+
+#[test]
+fn the_defaults_are_those_of_the_contract() {
+    let config = Config::load(None, []).unwrap().config;
+
+    assert_eq!(config.server.bind, "127.0.0.1:8080".parse().unwrap());
+    assert_eq!(config.server.admin_bind, None);
+    assert_eq!(config.server.request_timeout, Duration::from_secs(15));
+    assert_eq!(config.server.max_header_bytes, 16 * 1024);
+    assert_eq!(config.server.shutdown.notice, Duration::from_secs(5));
+    assert_eq!(config.server.tls, Tls { cert_file: None, key_file: None, client_ca_file: None });
+    assert_eq!(config.limits.max_document_bytes, 10 << 20);
+    assert_eq!(config.limits.max_secret_chars, 65536);
+    assert_eq!(config.overload.max_wait, Duration::from_millis(500));
+    assert_eq!(config.rate_limit.backend, Backend::Memory);
+    assert_eq!(config.rate_limit.on_failure, RateLimitOnFailure::Local);
+    assert_eq!(config.egress.allow.len(), 1);
+    assert_eq!(config.egress.allow[0].url, "https://raw.githubusercontent.com");
+    assert_eq!(config.egress.content_types.len(), 8);
+    assert!(config.egress.hosts.is_empty());
+    assert_eq!(config.auth.mode, Mode::Off);
+    assert_eq!(config.auth.jwt.algorithms, ["RS256", "ES256", "EdDSA"]);
+    assert_eq!(config.audit.durability, Durability::Flush);
+    assert_eq!(config.audit.on_failure, AuditOnFailure::Deny);
+    assert_eq!(config.telemetry.log_format, LogFormat::Auto);
+}
+
+#[test]
+fn every_default_has_a_comment_or_stands_below_one() {
+    let mut explained = false;
+    for line in DEFAULT.lines() {
+        match line.chars().next() {
+            Some('#') => explained = true,
+            Some('[') => explained |= line == "[rate_limit]" || line == "[auth.jwt]",
+            None => explained = false,
+            _ => {}
+        }
+        let of_a_group = line.starts_with("enabled") || line.starts_with("issuer");
+        let begins_a_section = line.starts_with("max_file_bytes");
+        assert!(
+            explained || of_a_group || begins_a_section || line.is_empty() || line.starts_with('['),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
+    let file = "[limits]\nmax_secrets = 7\nmax_secret_chars = 8\nmax_request_bytes = \"16MiB\"";
+
+    let loaded = load(file, &[("DECODER__LIMITS__MAX_SECRETS", "9"), ("OTHER", "x")]).unwrap();
+
+    let limits = &loaded.config.limits;
+    assert_eq!((limits.max_secrets, limits.max_secret_chars), (9, 8));
+    let origin = |key| setting(&loaded, key).origin.as_deref();
+    assert_eq!(origin("limits.max_secrets"), Some("DECODER__LIMITS__MAX_SECRETS"));
+    assert!(origin("limits.max_secret_chars").unwrap().ends_with(".toml"));
+    assert_eq!(origin("limits.max_request_bytes"), None, "said, but the default");
+    assert_eq!(origin("limits.max_document_bytes"), None);
+}
+
+#[test]
+fn all_faults_are_reported_at_once() {
+    let file = r#"
+        unknown_top = 1
+        limits = { max_secrets = 0, max_secret_chars = "10", max_document_bytes = 5, max_pairs = 9 }
+        [server]
+        bind = "nowhere"
+        request_timeout = 15
+        [server.shutdown]
+        grace = "2 minutes"
+        [rate_limit]
+        enabled = "yes"
+        [telemetry]
+        trace_ratio = 2.0
+    "#;
+    let variables = [
+        ("DECODER__LIMITS__MAX_SECRETS", "many"),
+        ("DECODER__LIMIT__MAX_SECRETS", "5"),
+        ("DECODER__SERVER", "x"),
+    ];
+    let size = "such as \"512B\", \"16KiB\" or \"10MiB\"";
+    let duration = "such as \"500ms\", \"10s\" or \"2m\"";
+    let sections = "audit, auth, auth.jwt, egress, egress.circuit, limits, overload, rate_limit, \
+                    rate_limit.valkey, server, server.shutdown, server.tls, telemetry";
+    check(
+        file,
+        &variables,
+        &[
+            &format!("unknown_top = 1 (file.toml): unknown section; there are {sections}"),
+            "limits.max_secrets = 0 (file.toml): allowed is a whole number from 1 to 1000000000",
+            "limits.max_secrets = \"many\" (DECODER__LIMITS__MAX_SECRETS): allowed is a whole \
+             number from 1 to 1000000000",
+            "limits.max_secret_chars = \"10\" (file.toml): allowed is a whole number from 1 to \
+             16777216",
+            &format!(
+                "limits.max_document_bytes = 5 (file.toml): allowed is a size from 1B to 1TiB, {size}"
+            ),
+            "limits.max_pairs = 9 (file.toml): unknown key; [limits] has max_document_bytes, \
+             max_request_bytes, max_response_bytes, max_secret_chars, max_secrets",
+            "server.bind = \"nowhere\" (file.toml): allowed is an address with a port, such as \
+             \"127.0.0.1:8080\" or \"[::1]:8080\"",
+            &format!(
+                "server.request_timeout = 15 (file.toml): allowed is a duration from 1ms to 1h, {duration}"
+            ),
+            &format!(
+                "server.shutdown.grace = \"2 minutes\" (file.toml): allowed is a duration from 0ms to 1h, {duration}"
+            ),
+            "rate_limit.enabled = \"yes\" (file.toml): allowed is true or false",
+            "telemetry.trace_ratio = 2 (file.toml): allowed is a number from 0.0 to 1.0, with a \
+             decimal point",
+            &format!(
+                "limit.max_secrets = \"5\" (DECODER__LIMIT__MAX_SECRETS): unknown section; there are {sections}"
+            ),
+            "server = \"x\" (DECODER__SERVER): this is a section: write [server] and its keys",
+        ],
+    );
+}
+
+#[test]
+fn a_part_that_does_not_exist_takes_only_its_defaults() {
+    check(
+        "[audit]\ndir = \"/var/log/x\"\nkey_file = \"/k\"\nkeep_days = 90",
+        &[("DECODER__SERVER__REQUEST_TIMEOUT", "15000ms"), ("DECODER__OVERLOAD__QUEUE", "1")],
+        &[
+            "audit.dir = \"/var/log/x\" (file.toml): this version has no audit log: leave the \
+             default",
+            "audit.key_file = \"/k\" (file.toml): this version has no audit log: leave the default",
+            "overload.queue = \"1\" (DECODER__OVERLOAD__QUEUE): this version has no admission: \
+             leave the default",
+        ],
+    );
+}
+
+#[test]
+fn contradictions_are_faults() {
+    let check = |file: &str, key: &str, allowed: &str| {
+        let faults = load(file, &[]).expect_err("a contradiction");
+        let found = faults.iter().any(|fault| fault.starts_with(key) && fault.ends_with(allowed));
+        assert!(found, "{key}: {allowed} not in {faults:#?}");
+    };
+    let server = |keys: &str| format!("[server]\n{keys}");
+    let tls = |keys: &str| format!("[server.tls]\n{keys}");
+    check(
+        &server("admin_bind = \"127.0.0.1:8080\""),
+        "server.admin_bind = \"127.0.0.1:8080\" (file.toml)",
+        "other than server.bind",
+    );
+    check(&server("bind = \"0.0.0.0:80\""), "server.bind", "auth.allow_anonymous = true");
+    check(&tls("cert_file = \"c\""), "server.tls.cert_file", "needs server.tls.key_file");
+    check(&tls("key_file = \"k\""), "server.tls.key_file", "needs server.tls.cert_file");
+    check(
+        &tls("client_ca_file = \"k\""),
+        "server.tls.client_ca_file",
+        "needs server.tls.cert_file",
+    );
+    check("[auth]\nmode = \"required\"", "auth.mode", "needs auth.tenants_file");
+    let jwt = |keys: &str| format!("[auth.jwt]\n{keys}");
+    let audience = "needs auth.jwt.audience and auth.mode = \"required\"";
+    check(&jwt("issuer = \"i\""), "auth.jwt.issuer", audience);
+    check(&jwt("issuer = \"i\"\naudience = \"a\""), "auth.jwt.issuer", audience);
+    let keys = "needs one of auth.jwt.jwks_file and auth.jwt.jwks_url";
+    check(&jwt("issuer = \"i\""), "auth.jwt.issuer", keys);
+    check(
+        &jwt("issuer = \"i\"\njwks_file = \"f\"\njwks_url = \"https://i.example\""),
+        "auth.jwt.issuer",
+        keys,
+    );
+    check(
+        &jwt("audience = \"a\""),
+        "auth.jwt.issuer = \"\" (default)",
+        "the other keys of auth.jwt need one",
+    );
+    check(
+        "[rate_limit]\nbackend = \"valkey\"",
+        "rate_limit.backend",
+        "needs rate_limit.valkey.url",
+    );
+    check("[audit]\ndir = \"d\"", "audit.dir", "needs audit.key_file");
+}
+
+#[test]
+fn what_goes_together_is_no_contradiction() {
+    let file = r#"
+        [server]
+        bind = "0.0.0.0:80"
+        admin_bind = "0.0.0.0:81"
+        tls = { cert_file = "c", key_file = "k", client_ca_file = "a" }
+        [auth]
+        mode = "required"
+        tenants_file = "t"
+        jwt = { issuer = "i", audience = "a", jwks_file = "f" }
+        [rate_limit]
+        backend = "valkey"
+        valkey = { url = "valkey://cache:6379" }
+        [audit]
+        dir = "d"
+        key_file = "k"
+    "#;
+
+    let faults = load(file, &[]).expect_err("parts that do not exist");
+
+    assert_eq!(faults.len(), 14, "{faults:#?}");
+    assert!(faults.iter().all(|fault| fault.ends_with("leave the default")), "{faults:#?}");
+}
+
+#[test]
+fn a_section_that_is_no_table_is_a_fault_and_hides_none() {
+    check(
+        "limits = 5\nserver = []",
+        &[("DECODER__LIMITS__MAX_SECRETS", "0")],
+        &[
+            "limits = 5 (file.toml): this is a section: write [limits] and its keys",
+            "server = [] (file.toml): this is a section: write [server] and its keys",
+            "limits.max_secrets = \"0\" (DECODER__LIMITS__MAX_SECRETS): allowed is a whole number \
+             from 1 to 1000000000",
+        ],
+    );
+}
+
+#[test]
+fn what_could_be_a_secret_is_not_shown() {
+    let faults = load(
+        "[rate_limit.valkey]\nurl = \"valkey://me:hunter2@cache\"\npassword = \"hunter2\"",
+        &[("DECODER__AUTH__TOKEN", "hunter2")],
+    )
+    .expect_err("three faults");
+
+    assert_eq!(faults.len(), 3);
+    for fault in faults {
+        assert!(fault.contains("= (not shown) ("), "{fault}");
+        assert!(!fault.contains("hunter2"), "{fault}");
+    }
+}
+
+#[test]
+fn rules_and_hosts_are_held_to_their_shape() {
+    let check = |toml: &str, shown: Option<&str>| {
+        let faults = load(&format!("[egress]\n{toml}"), &[]).expect_err("not the default");
+        let wrong = faults.iter().any(|fault| fault.contains("allowed is"));
+        assert_eq!(!wrong, shown.is_some(), "{toml}: {faults:#?}");
+        if let Some(shown) = shown {
+            let layers = [
+                Layer::toml("default.toml", DEFAULT).unwrap(),
+                Layer::toml("file.toml", &format!("[egress]\n{toml}")).unwrap(),
+            ];
+            let key = format!("egress.{}", toml.split(' ').next().unwrap());
+            assert_eq!(setting(&read(&layers).0, &key).value, shown);
+        }
+    };
+    check("allow = [\"https://a.example/x/\"]", Some("[\"https://a.example/x/\"]"));
+    check(
+        "allow = [{ authorization_file = \"/f\", url = \"http://a:1\", name = \"n\", addresses = [\"10.0.0.1:1\"] }]",
+        Some(
+            "[{ url = \"http://a:1\", name = \"n\", addresses = [\"10.0.0.1:1\"], \
+             authorization_file = \"/f\" }]",
+        ),
+    );
+    check("allow = [{ name = \"n\" }]", None);
+    check("allow = [{ url = \"https://a\", nmae = \"n\" }]", None);
+    check("allow = [{ url = \"https://a\", addresses = \"10.0.0.1\" }]", None);
+    check("allow = [\"ftp://a\"]", None);
+    check("allow = [\"https://\"]", None);
+    check("allow = [\"https://a b\"]", None);
+    check("allow = [7]", None);
+    check(
+        "hosts = { \"a.example\" = [\"10.0.0.1\", \"::1\"] }",
+        Some("{ \"a.example\" = [\"10.0.0.1\", \"::1\"] }"),
+    );
+    check("hosts = { \"a.example\" = \"10.0.0.1\" }", None);
+    check("hosts = { \"a.example\" = [\"b.example\"] }", None);
+    check("hosts = []", None);
+    check(
+        "nameservers = [\"10.0.0.1\", \"[::1]:5353\"]",
+        Some("[\"10.0.0.1:53\", \"[::1]:5353\"]"),
+    );
+    check("nameservers = [\"dns.example\"]", None);
+    check("content_types = [\"text/plain\", \"*/*\"]", Some("[\"text/plain\", \"*/*\"]"));
+    check("content_types = [\"text\"]", None);
+    check("content_types = [\"text/\"]", None);
+    check("user_agent = \"x/1\"", Some("\"x/1\""));
+    check("user_agent = \"\"", None);
+    check("user_agent = \"ü\"", None);
+}
+
+#[test]
+fn urls_of_the_other_sections_are_held_to_their_shape() {
+    let check = |section: &str, key: &str, text: &str, fits: bool| {
+        let file = format!("[{section}]\n{key} = \"{text}\"");
+        let faults = load(&file, &[]).expect_err("not the default");
+        assert_eq!(faults.iter().all(|fault| !fault.contains("allowed is")), fits, "{faults:#?}");
+    };
+    check("rate_limit.valkey", "url", "valkeys://cache:6379", true);
+    check("rate_limit.valkey", "url", "http://cache", false);
+    check("rate_limit.valkey", "url", "valkey://", false);
+    check("auth.jwt", "jwks_url", "https://i.example/keys", true);
+    check("auth.jwt", "jwks_url", "http://i.example/keys", false);
+    check("auth.jwt", "jwks_url", "https://me@i.example", false);
+    check("telemetry", "otlp_endpoint", "http://otel:4317", true);
+    check("telemetry", "otlp_endpoint", "otel:4317", false);
+}
+
+#[test]
+fn algorithms_are_asymmetric() {
+    let faults = load("[auth.jwt]\nalgorithms = [\"HS256\"]", &[]).expect_err("symmetric");
+
+    assert!(faults[0].contains("one of RS256"), "{faults:?}");
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_one_line() {
+    let faults = load("[limits]\nmax_secrets = \nhunter2", &[]).expect_err("no TOML");
+
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert!(faults[0].starts_with("file.toml: ") && faults[0].contains("line 3"), "{faults:?}");
+    assert!(!faults[0].contains('\n') && !faults[0].contains("hunter2"), "{faults:?}");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_a_fault_beside_the_others() {
+    let variables = [("DECODER__LIMITS__MAX_SECRETS".into(), "0".into())];
+
+    let faults = Config::load(Some(Path::new("/no/such.toml")), variables).expect_err("faults");
+
+    assert_eq!(faults.len(), 2, "{faults:?}");
+    assert!(faults[0].starts_with("/no/such.toml: cannot be read: No such file"), "{faults:?}");
+}
+
+#[test]
+fn the_case_of_a_variable_matters() {
+    check(
+        "",
+        &[("DECODER__limits__MAX_SECRETS", "5")],
+        &["limits.MAX_SECRETS = \"5\" (DECODER__limits__MAX_SECRETS): unknown key; [limits] has \
+           max_document_bytes, max_request_bytes, max_response_bytes, max_secret_chars, \
+           max_secrets"],
+    );
+}
+
+#[test]
+fn a_variable_that_is_no_utf_8_is_a_fault() {
+    use std::os::unix::ffi::OsStringExt;
+    let text = OsString::from_vec(b"\xff".to_vec());
+
+    let faults = Config::load(None, [("DECODER__LIMITS__MAX_SECRETS".into(), text)]).unwrap_err();
+
+    assert_eq!(faults.len(), 1, "{faults:?}");
+}
+
+#[test]
+fn the_limits_admit_the_default_options() {
+    let limits = Config::load(None, []).unwrap().config.limits;
+    let options = Options::default();
+
+    assert!(options.max_secrets.get() <= limits.max_secrets);
+    assert!(options.max_secret_chars.get() as u64 <= limits.max_secret_chars);
+}

@@ -1,0 +1,88 @@
+//! `check-config`: what is in force, and where it came from.
+
+use super::support::{Folder, command, output, run};
+
+#[test]
+fn the_defaults_are_printed_with_every_key_and_no_origin() {
+    let run = run(&["check-config"]).assert_done();
+
+    let default = include_str!("../../config/default.toml");
+    let keys = |toml: &str| {
+        let mut section = String::new();
+        let mut keys = Vec::new();
+        for line in toml.lines() {
+            if let Some(name) = line.strip_prefix('[') {
+                section = name.trim_end_matches(']').to_owned();
+            } else if let Some((key, _)) = line.split_once(" = ").filter(|_| !line.starts_with('#'))
+            {
+                keys.push(format!("{section}.{key}"));
+            }
+        }
+        keys.sort();
+        keys
+    };
+    let mut expected = keys(default);
+    expected.push("egress.hosts".to_owned());
+    expected.sort();
+    assert_eq!(keys(&run.stdout), expected);
+    assert!(!run.stdout.contains('#'), "{}", run.stdout);
+}
+
+#[test]
+fn a_value_that_is_not_the_default_shows_where_it_came_from() {
+    let (_folder, path) = Folder::with("mine.toml", "[limits]\nmax_secrets = 5\n");
+    let run = output(
+        command(&["check-config", "--config", path.to_str().expect("UTF-8")])
+            .env("DECODER__LIMITS__MAX_DOCUMENT_BYTES", "2048KiB")
+            .env("DECODER__LIMITS__MAX_SECRET_CHARS", "65536"),
+    )
+    .assert_done();
+
+    let changed: Vec<&str> = run.stdout.lines().filter(|line| line.contains('#')).collect();
+    let from_file = format!("max_secrets = 5 # {}", path.display());
+    let from_variable = "max_document_bytes = \"2MiB\" # DECODER__LIMITS__MAX_DOCUMENT_BYTES";
+    assert_eq!(changed, [from_variable, &from_file]);
+}
+
+#[test]
+fn what_is_printed_is_a_configuration() {
+    let (folder, path) = Folder::with("mine.toml", "[limits]\nmax_secrets = 5\n");
+    let check = |path: &std::path::Path| {
+        run(&["check-config", "--config", path.to_str().expect("UTF-8")]).assert_done().stdout
+    };
+    let first = check(&path);
+    let again = folder.path().join("again.toml");
+    std::fs::write(&again, &first).expect("a file");
+
+    let second = check(&again);
+
+    let (first_name, second_name) = (path.display().to_string(), again.display().to_string());
+    assert_eq!(first.replace(&first_name, ""), second.replace(&second_name, ""));
+}
+
+#[test]
+fn the_variable_names_a_file_and_the_argument_wins() {
+    let (_one, five) = Folder::with("five.toml", "[limits]\nmax_secrets = 5\n");
+    let (_two, six) = Folder::with("six.toml", "[limits]\nmax_secrets = 6\n");
+    let six = six.to_str().expect("UTF-8");
+
+    let by_variable = output(command(&["check-config"]).env("DECODER_CONFIG", &five));
+    let by_both = output(command(&["check-config", "--config", six]).env("DECODER_CONFIG", &five));
+    let by_none = output(command(&["check-config"]).env("DECODER_CONFIG", ""));
+
+    assert!(by_variable.assert_done().stdout.contains("max_secrets = 5 #"));
+    assert!(by_both.assert_done().stdout.contains("max_secrets = 6 #"));
+    assert!(by_none.assert_done().stdout.contains("max_secrets = 10000\n"));
+}
+
+#[test]
+fn a_file_that_is_not_there_is_a_fault_of_the_configuration() {
+    let run = run(&["check-config", "--config", "/no/such.toml"]);
+
+    assert_eq!(run.code, Some(78), "{run:?}");
+    assert_eq!(
+        run.stderr,
+        "blueprint-decoder: configuration: /no/such.toml: cannot be read: No such file or \
+         directory (os error 2)\n"
+    );
+}
