@@ -107,7 +107,7 @@ enum Shown<'a> {
         value: &'a str,
         category: &'a str,
         offset: u64,
-        line: u64,
+        line: Option<u64>,
         pair: usize,
         truncated: bool,
     },

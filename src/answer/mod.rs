@@ -39,6 +39,11 @@ const OTHER: &str = "OTHER";
 const MAX_CATEGORIES: usize = 64;
 
 impl Output {
+    /// Whether it is shown where a secret stood.
+    pub fn shows_places(self) -> bool {
+        self == Self::Full
+    }
+
     /// The category of a secret as far as this output shows it.
     fn category<'a>(self, secret: &Secret<'a>) -> &'a str {
         match secret.category() {

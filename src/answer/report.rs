@@ -25,7 +25,10 @@ impl<W: Write> Report<W> {
         if self.several_pairs {
             write!(self.to, ", pair {}", secret.pair)?;
         }
-        write!(self.to, ", line {}, byte {}", secret.line, secret.offset)?;
+        if let Some(line) = secret.line {
+            write!(self.to, ", line {line}")?;
+        }
+        write!(self.to, ", byte {}", secret.offset)?;
         if secret.truncated {
             write!(
                 self.to,

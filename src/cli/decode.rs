@@ -131,6 +131,7 @@ impl DecodeArgs {
             max_secrets: self.max_secrets,
             max_secret_chars: self.max_secret_chars,
             multiline: self.multiline,
+            lines: Output::from(self.output).shows_places(),
             max_bytes: None,
         })
     }

@@ -221,5 +221,6 @@ mod tests {
         check("replacement", false);
         check("iso-2022-kr", false);
         assert_eq!(Charset::for_label("utf8"), Ok(Charset::UTF_8));
+        assert!(UnknownCharset.to_string().contains("Encoding Standard"));
     }
 }

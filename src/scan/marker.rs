@@ -153,6 +153,15 @@ mod tests {
         check("\r\t ", Ok(()));
     }
 
+    #[test]
+    fn a_fault_says_what_would_be_right() {
+        let check = |fault: MarkerFault, expected| assert_eq!(fault.to_string(), expected);
+        check(MarkerFault::Empty, "a marker needs at least one byte");
+        check(MarkerFault::TooLong(33), "a marker has at most 32 bytes, not 33");
+        check(MarkerFault::Forbidden, "a marker contains no line feed and no NUL");
+        assert_eq!(format!("{:?}", Marker::new("{*").unwrap()), "\"{*\"");
+    }
+
     /// All occurrences that do not overlap, however the text is cut in three.
     #[test]
     fn a_marker_is_found_across_every_pair_of_cuts() {

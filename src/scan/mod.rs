@@ -10,7 +10,7 @@
 //!
 //! let mut found = Vec::new();
 //! let mut sink = |secret: Secret<'_>| {
-//!     found.push((secret.line, secret.reveal().to_owned()));
+//!     found.push((secret.offset, secret.line, secret.reveal().to_owned()));
 //!     ControlFlow::Continue(())
 //! };
 //! let mut scanner = Scanner::new(&Options::default(), Charset::UTF_8);
@@ -19,7 +19,7 @@
 //! }
 //! let summary = scanner.finish(&mut sink);
 //!
-//! assert_eq!(found, [(1, "DOOR: east".to_owned())]);
+//! assert_eq!(found, [(4, Some(1), "DOOR: east".to_owned())]);
 //! assert_eq!((summary.returned, summary.unterminated), (1, 0));
 //! ```
 //!

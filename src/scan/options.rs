@@ -17,6 +17,9 @@ pub struct Options {
     pub max_secret_chars: NonZero<usize>,
     /// Whether a secret may contain line feeds.
     pub multiline: bool,
+    /// Whether it matters on which line a secret stands: counting line feeds takes as
+    /// long as looking for a marker that is rare.
+    pub lines: bool,
     /// The scan ends after this many bytes of the document as it was sent, before
     /// transcoding. `None`: no cap.
     pub max_bytes: Option<u64>,
@@ -79,13 +82,14 @@ impl Pairs {
 }
 
 impl Default for Options {
-    /// `{*` to `*}`, 10 secrets of 200 characters, within a line, no cap.
+    /// `{*` to `*}`, 10 secrets of 200 characters, within a line, with lines, no cap.
     fn default() -> Self {
         Self {
             pairs: Pairs::default(),
             max_secrets: const { NonZero::new(10).unwrap() },
             max_secret_chars: const { NonZero::new(200).unwrap() },
             multiline: false,
+            lines: true,
             max_bytes: None,
         }
     }
@@ -157,5 +161,13 @@ mod tests {
         check(&[], Err(PairsFault::None));
         check(&nine, Err(PairsFault::TooMany(9)));
         check(&["x:y", "a:b", "c:d", "a:b"], Err(PairsFault::Repeated(1, 3)));
+    }
+
+    #[test]
+    fn a_fault_says_what_would_be_right() {
+        let check = |fault: PairsFault, expected| assert_eq!(fault.to_string(), expected);
+        check(PairsFault::None, "at least one pair of markers is needed");
+        check(PairsFault::TooMany(9), "at most 8 pairs of markers are allowed, not 9");
+        check(PairsFault::Repeated(0, 2), "pair 3 is the same as pair 1; list each pair once");
     }
 }

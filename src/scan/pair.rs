@@ -23,7 +23,7 @@ pub(super) struct Event {
 /// A secret, but for its value.
 pub(super) struct Found {
     pub(super) offset: u64,
-    pub(super) line: u64,
+    pub(super) line: Option<u64>,
     /// Where its bytes are; `None`: they began in an earlier piece and were kept.
     pub(super) body: Option<Range<usize>>,
 }
@@ -53,20 +53,21 @@ enum State {
     Seeking,
     Open {
         offset: u64,
-        line: u64,
+        line: Option<u64>,
     },
 }
 
-/// How many line feeds were passed, counted up to an offset.
+/// How many line feeds were passed up to an offset, where that is counted.
 #[derive(Default, Clone, Copy)]
 pub(super) struct Lines {
     pub(super) at: usize,
-    passed: u64,
+    passed: Option<u64>,
 }
 
 impl Lines {
     pub(super) fn count_to(&mut self, at: usize, piece: &[u8]) {
-        self.passed += memchr_iter(b'\n', &piece[self.at..at]).count() as u64;
+        let count = || memchr_iter(b'\n', &piece[self.at..at]).count() as u64;
+        self.passed = self.passed.map(|passed| passed + count());
         self.at = at;
     }
 }
@@ -81,7 +82,7 @@ impl PairScan {
             matched: 0,
             at: 0,
             line_end: None,
-            lines: Lines::default(),
+            lines: Lines { at: 0, passed: options.lines.then_some(0) },
             capture: Capture::default(),
             next: None,
         }
@@ -150,13 +151,13 @@ impl PairScan {
             _ => self.lines.count_to(self.at, piece),
         }
         let offset = base + self.at as u64 - marker.bytes().len() as u64;
-        let line = self.lines.passed + 1;
+        let line = self.lines.passed.map(|passed| passed + 1);
         self.state = State::Open { offset, line };
         self.capture.clear();
         self.close(piece, offset, line)
     }
 
-    fn close(&mut self, piece: &[u8], offset: u64, line: u64) -> Option<Event> {
+    fn close(&mut self, piece: &[u8], offset: u64, line: Option<u64>) -> Option<Event> {
         let limit = if self.multiline { piece.len() } else { self.line_end(piece) };
         let marker = &self.markers.end;
         // What was held back as a beginning of the end marker may be the value's.
@@ -166,7 +167,8 @@ impl PairScan {
             if limit < piece.len() {
                 self.matched = 0;
                 self.at = limit + 1;
-                self.lines = Lines { at: self.at, passed: self.lines.passed + 1 };
+                self.lines =
+                    Lines { at: self.at, passed: self.lines.passed.map(|passed| passed + 1) };
                 self.state = State::Seeking;
                 return Some(Event { end: self.at, found: None });
             }

@@ -14,8 +14,8 @@ pub struct Secret<'a> {
     pub pair: usize,
     /// The byte offset of the start marker.
     pub offset: u64,
-    /// The line of the start marker, from 1.
-    pub line: u64,
+    /// The line of the start marker, from 1, where the options ask for lines.
+    pub line: Option<u64>,
     /// Whether the value was cut at `max_secret_chars`.
     pub truncated: bool,
     pub(super) value: &'a str,
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     fn secret(value: &str) -> Secret<'_> {
-        Secret { index: 7, pair: 1, offset: 99, line: 3, truncated: true, value }
+        Secret { index: 7, pair: 1, offset: 99, line: Some(3), truncated: true, value }
     }
 
     #[test]
@@ -133,7 +133,53 @@ mod tests {
         let shown = format!("{:?} {:?}", secret("hunter2"), SecretText::from("hunter2"));
 
         assert!(!shown.contains("hunter"), "{shown}");
-        assert!(shown.contains("offset: 99"), "{shown}");
+        assert!(shown.contains("offset: 99") && shown.ends_with(" SecretText(…)"), "{shown}");
+    }
+
+    #[test]
+    fn a_text_is_wiped_wherever_it_lay() {
+        use std::os::unix::fs::FileExt;
+        let memory = std::fs::File::open("/proc/self/mem").unwrap();
+        let at = |address: usize, length: usize| {
+            let mut bytes = vec![0; length];
+            memory.read_exact_at(&mut bytes, address as u64).unwrap();
+            bytes
+        };
+        let contains =
+            |bytes: &[u8], text: &str| memchr::memmem::find(bytes, text.as_bytes()).is_some();
+        // The allocator writes into the first bytes of what is freed: look at the end.
+        let (value, end) = ("x".repeat(64) + "the hidden door", "the hidden door");
+
+        let mut text = SecretText::from(value.as_str());
+        let first = text.0.as_ptr() as usize;
+        assert!(contains(&at(first, value.len()), end), "the method sees memory");
+        text.push_str(&"y".repeat(1000));
+        assert!(!contains(&at(first, value.len()), end), "outgrown");
+
+        text.clear();
+        text.push_str(&value);
+        let second = text.0.as_ptr() as usize;
+        assert!(contains(&at(second, value.len()), end));
+        text.clear();
+        assert!(!contains(&at(second, value.len()), end), "cleared");
+
+        text.push_str(&value);
+        let last = text.0.as_ptr() as usize;
+        drop(text);
+        assert!(!contains(&at(last, value.len()), end), "dropped");
+    }
+
+    #[test]
+    fn a_text_grows_by_doubling() {
+        let mut text = SecretText::default();
+        let mut moves = 0;
+        for _ in 0..10_000 {
+            let before = text.0.as_ptr();
+            text.push_str("x");
+            moves += usize::from(text.0.as_ptr() != before);
+        }
+        assert!(moves <= 16, "{moves} moves");
+        assert_eq!(text.0.len(), 10_000);
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub(crate) struct Case {
     pub(crate) max_secrets: u64,
     pub(crate) max_secret_chars: usize,
     pub(crate) multiline: bool,
+    pub(crate) lines: bool,
     pub(crate) max_bytes: Option<u64>,
     /// The sink takes this many secrets and no more.
     pub(crate) taken: Option<u64>,
@@ -27,7 +28,7 @@ pub(crate) struct Seen {
     pub(crate) value: String,
     pub(crate) category: String,
     pub(crate) offset: u64,
-    pub(crate) line: u64,
+    pub(crate) line: Option<u64>,
     pub(crate) pair: usize,
     pub(crate) truncated: bool,
 }
@@ -58,6 +59,7 @@ impl Case {
             max_secrets: NonZero::new(self.max_secrets)?,
             max_secret_chars: NonZero::new(self.max_secret_chars)?,
             multiline: self.multiline,
+            lines: self.lines,
             max_bytes: self.max_bytes,
         })
     }
@@ -146,7 +148,9 @@ impl Case {
                 index: 0,
                 category,
                 offset: whole.start() as u64,
-                line: 1 + before.iter().filter(|byte| **byte == b'\n').count() as u64,
+                line: self
+                    .lines
+                    .then(|| 1 + before.iter().filter(|byte| **byte == b'\n').count() as u64),
                 pair,
                 truncated: trimmed.chars().count() > self.max_secret_chars,
                 value,

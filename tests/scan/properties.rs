@@ -45,16 +45,22 @@ fn marker() -> impl Strategy<Value = String> {
 }
 
 fn case() -> impl Strategy<Value = Case> {
-    let limits = (1..12_u64, 1..12_usize, any::<bool>());
+    let limits = (1..12_u64, 1..12_usize, any::<bool>(), any::<bool>());
     let ends =
         (proptest::option::weighted(0.3, 0..80_u64), proptest::option::weighted(0.2, 0..6_u64));
     (document(), vec((marker(), marker()), 1..=8), limits, ends).prop_map(
-        |(document, pairs, (max_secrets, max_secret_chars, multiline), (max_bytes, taken))| Case {
+        |(
+            document,
+            pairs,
+            (max_secrets, max_secret_chars, multiline, lines),
+            (max_bytes, taken),
+        )| Case {
             document,
             pairs,
             max_secrets,
             max_secret_chars,
             multiline,
+            lines,
             max_bytes,
             taken,
         },

@@ -39,6 +39,7 @@ fn vector(json: &Value) -> Vector {
             max_secrets: number(&options["max_secrets"]),
             max_secret_chars: number(&options["max_secret_chars"]) as usize,
             multiline: options["multiline"].as_bool().expect("a boolean"),
+            lines: true,
             max_bytes: None,
             taken: None,
         },
@@ -48,7 +49,7 @@ fn vector(json: &Value) -> Vector {
                 value: text(&secret["value"]),
                 category: text(&secret["category"]),
                 offset: number(&secret["offset"]),
-                line: number(&secret["line"]),
+                line: Some(number(&secret["line"])),
                 pair: number(&secret["pair"]) as usize,
                 truncated: secret["truncated"].as_bool().expect("a boolean"),
             })
