@@ -69,8 +69,9 @@ enum FormatArg {
     Ndjson,
 }
 
-/// How much is read at once.
-const CHUNK: usize = 64 * 1024;
+/// How much is read at once. Measured: smaller pieces cost more in system calls,
+/// larger ones gain nothing.
+const CHUNK: usize = 128 * 1024;
 
 pub(super) fn run(arguments: &DecodeArgs) -> Result<()> {
     let start = Instant::now();
@@ -78,7 +79,7 @@ pub(super) fn run(arguments: &DecodeArgs) -> Result<()> {
     let charset = arguments.charset()?;
     let mut document = arguments.document.open()?;
     let progress = Progress::new(document.length);
-    let stdout = BufWriter::with_capacity(CHUNK, progress.beside(io::stdout()));
+    let stdout = BufWriter::new(progress.beside(io::stdout()));
     let form = arguments.form(stdout, &document.name)?;
     let mut decode = Decode::new(&options, charset, arguments.output.into(), form);
     let mut reading = Duration::ZERO;

@@ -5,6 +5,8 @@
 mod bad_input;
 mod check_config;
 mod decode;
+#[cfg(feature = "real-tools")]
+mod real_tools;
 mod stream;
 mod support;
 mod surface;
