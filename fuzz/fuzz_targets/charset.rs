@@ -15,10 +15,22 @@ struct Input {
     document: Vec<u8>,
 }
 
-const LABELS: [&str; 8] =
-    ["utf-8", "utf-16le", "utf-16be", "windows-1252", "shift_jis", "gb18030", "iso-2022-jp", "big5"];
+const LABELS: [&str; 8] = [
+    "utf-8",
+    "utf-16le",
+    "utf-16be",
+    "windows-1252",
+    "shift_jis",
+    "gb18030",
+    "iso-2022-jp",
+    "big5",
+];
 
-fn scan(label: &str, document: &[u8], cuts: &[usize]) -> (Vec<(u64, Option<u64>, String)>, Summary) {
+fn scan(
+    label: &str,
+    document: &[u8],
+    cuts: &[usize],
+) -> (Vec<(u64, Option<u64>, String)>, Summary) {
     let charset = Charset::for_label(label).expect("a known label");
     let mut seen = Vec::new();
     let mut sink = |secret: Secret<'_>| {
