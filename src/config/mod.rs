@@ -2,7 +2,7 @@
 //!
 //! Later layers win: the embedded `config/default.toml`, a file, the environment.
 //! Each section is a small typed struct in its own file, whose `read` names every
-//! key with the [kind](kind) of value that it accepts. No module that is configured
+//! key with the kind of value that it accepts. No module that is configured
 //! knows this one: it is handed its values.
 
 mod audit;
