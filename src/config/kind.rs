@@ -163,33 +163,30 @@ const SIZES: &[(&str, u64)] =
     &[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
 
 pub(super) fn duration(range: RangeInclusive<&str>) -> Kind<Duration> {
-    let (start, end) = (quantity(range.start(), DURATIONS), quantity(range.end(), DURATIONS));
-    let range = start.unwrap_or(0)..=end.unwrap_or(0);
-    Kind::string(
-        format!(
-            "a duration from {} to {}, such as \"500ms\", \"10s\" or \"2m\"",
-            with_unit(*range.start(), DURATIONS),
-            with_unit(*range.end(), DURATIONS)
-        ),
-        move |text| {
-            let duration = quantity(text, DURATIONS).filter(|duration| range.contains(duration));
-            duration.map(Duration::from_millis)
-        },
-        |duration| with_unit(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX), DURATIONS),
-    )
+    let what = ("a duration", "\"500ms\", \"10s\" or \"2m\"");
+    let number = |duration: &Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    measure(what, DURATIONS, &range, Duration::from_millis, number)
 }
 
 pub(super) fn size(range: RangeInclusive<&str>) -> Kind<u64> {
-    let (start, end) = (quantity(range.start(), SIZES), quantity(range.end(), SIZES));
-    let range = start.unwrap_or(0)..=end.unwrap_or(0);
+    let what = ("a size", "\"512B\", \"16KiB\" or \"10MiB\"");
+    measure(what, SIZES, &range, |bytes| bytes, |bytes| *bytes)
+}
+
+/// A quantity of something that has units, between two others, both allowed.
+fn measure<T: 'static>(
+    (what, examples): (&str, &str),
+    units: &'static [(&str, u64)],
+    range: &RangeInclusive<&str>,
+    of: fn(u64) -> T,
+    number: fn(&T) -> u64,
+) -> Kind<T> {
+    let (start, end) = (quantity(range.start(), units), quantity(range.end(), units));
+    let within = start.unwrap_or(0)..=end.unwrap_or(0);
     Kind::string(
-        format!(
-            "a size from {} to {}, such as \"512B\", \"16KiB\" or \"10MiB\"",
-            with_unit(*range.start(), SIZES),
-            with_unit(*range.end(), SIZES)
-        ),
-        move |text| quantity(text, SIZES).filter(|size| range.contains(size)),
-        |size| with_unit(*size, SIZES),
+        format!("{what} from {} to {}, such as {examples}", range.start(), range.end()),
+        move |text| quantity(text, units).filter(|quantity| within.contains(quantity)).map(of),
+        move |value| with_unit(number(value), units),
     )
 }
 

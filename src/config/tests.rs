@@ -132,7 +132,7 @@ fn all_faults_are_reported_at_once() {
                 "server.request_timeout = 15 (file.toml): allowed is a duration from 1ms to 1h, {duration}"
             ),
             &format!(
-                "server.shutdown.grace = \"2 minutes\" (file.toml): allowed is a duration from 0ms to 1h, {duration}"
+                "server.shutdown.grace = \"2 minutes\" (file.toml): allowed is a duration from 0s to 1h, {duration}"
             ),
             "rate_limit.enabled = \"yes\" (file.toml): allowed is true or false",
             "telemetry.trace_ratio = 2 (file.toml): allowed is a number from 0.0 to 1.0, with a \
