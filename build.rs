@@ -12,14 +12,18 @@ fn main() {
 
 fn of_the_checkout() -> Option<String> {
     // Only a repository of this crate's own: a package may be unpacked inside another.
-    let git = Path::new(&env::var_os("CARGO_MANIFEST_DIR")?).join(".git");
-    let moves = git.join("logs/HEAD");
-    if moves.exists() {
-        println!("cargo::rerun-if-changed={}", moves.display());
-    }
-    if !git.exists() {
+    if !Path::new(&env::var_os("CARGO_MANIFEST_DIR")?).join(".git").exists() {
         return None;
     }
-    let output = Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output().ok()?;
+    // Grows with every commit and checkout. In a worktree it is somewhere else.
+    let moves = git(&["rev-parse", "--git-path", "logs/HEAD"])?;
+    if Path::new(&moves).exists() {
+        println!("cargo::rerun-if-changed={moves}");
+    }
+    git(&["rev-parse", "--short=12", "HEAD"])
+}
+
+fn git(arguments: &[&str]) -> Option<String> {
+    let output = Command::new("git").args(arguments).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

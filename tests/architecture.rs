@@ -22,8 +22,7 @@ const ARROWS: [(&str, &[&str]); 5] = [
 ];
 
 /// Crates that only these modules may name.
-const CRATES: [(&str, &[&str]); 7] = [
-    ("anyhow", &["main", "cli", "config", "app"]),
+const CRATES: [(&str, &[&str]); 6] = [
     ("clap", &["cli"]),
     ("config", &["config"]),
     ("encoding_rs", &["scan"]),

@@ -28,20 +28,25 @@ impl fmt::Display for Escaped<'_> {
 }
 
 /// Control characters, the bidirectional ones, separators that break a line, and
-/// the invisible tags and zero-width signs that carry hidden text.
+/// the invisible ones that carry hidden text. The joiners and the variation selector of
+/// emoji stay: languages and emoji are written with them.
 fn is_unsafe(character: char) -> bool {
     character.is_control()
         || matches!(
             character,
-            '\u{61c}'
+            '\u{ad}'
+                | '\u{34f}'
+                | '\u{61c}'
+                | '\u{180e}'
                 | '\u{200b}'
                 | '\u{200e}'
                 | '\u{200f}'
                 | '\u{2028}'..='\u{202e}'
                 | '\u{2060}'..='\u{206f}'
+                | '\u{3164}'
                 | '\u{feff}'
                 | '\u{fff9}'..='\u{fffb}'
-                | '\u{e0000}'..='\u{e007f}'
+                | '\u{e0000}'..='\u{e0fff}'
         )
 }
 
@@ -62,5 +67,7 @@ mod tests {
         check("\u{2028}\u{2029}\u{202a}", "\\u{2028}\\u{2029}\\u{202a}");
         check("\u{2066}x\u{2069}", "\\u{2066}x\\u{2069}");
         check("\u{e0041}\u{feff}", "\\u{e0041}\\u{feff}");
+        check("\u{ad}\u{34f}\u{3164}\u{e0101}", "\\u{ad}\\u{34f}\\u{3164}\\u{e0101}");
+        check("❤\u{fe0f} می\u{200c}خواهم", "❤\u{fe0f} می\u{200c}خواهم");
     }
 }

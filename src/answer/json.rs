@@ -35,10 +35,12 @@ impl<W: Write> Form for Json<W> {
             _ => b"\n],\n",
         };
         self.to.write_all(before)?;
-        // The members of the end, without the brace that opens them.
-        let end = serde_json::to_vec(&End::of(outcome))?;
-        self.to.write_all(&end[1..])?;
-        self.to.write_all(b"\n")
+        let End { summary, timing_ms } = End::of(outcome);
+        self.to.write_all(b"\"summary\":")?;
+        serde_json::to_writer(&mut self.to, &summary)?;
+        self.to.write_all(b",\"timing_ms\":")?;
+        serde_json::to_writer(&mut self.to, &timing_ms)?;
+        self.to.write_all(b"}\n")
     }
 
     /// A document that fails half way stays half a document: no reader can take it

@@ -69,7 +69,8 @@ impl<W: Write> Form for Report<W> {
         let longest = outcome.tally.iter().map(|(name, _)| name.chars().count()).max();
         let width = longest.unwrap_or(0).min(32);
         for (name, count) in outcome.tally.iter() {
-            writeln!(self.to, "  {:<width$}  {count}", Escaped(name).to_string())?;
+            let padding = width.saturating_sub(name.chars().count());
+            writeln!(self.to, "  {}{:padding$}  {count}", Escaped(name), "")?;
         }
         Ok(())
     }

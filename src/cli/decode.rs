@@ -1,6 +1,8 @@
 //! `decode`: one document, here and now.
 
-use super::{Failure, Result, document::DocumentArgs, progress::Progress};
+use super::{
+    Failure, Result, document::DocumentArgs, progress::Progress, wiping_writer::WipingWriter,
+};
 use crate::{
     answer::{self, Form, Json, Ndjson, Output, Report, Timing},
     decode::Decode,
@@ -8,8 +10,10 @@ use crate::{
 };
 use clap::{Args, ValueEnum};
 use std::{
-    io::{self, BufWriter, IsTerminal, Write},
+    fs::File,
+    io::{self, IsTerminal, Write},
     num::NonZero,
+    os::fd::AsFd,
     str::FromStr,
     time::{Duration, Instant},
 };
@@ -78,8 +82,8 @@ pub(super) fn run(arguments: &DecodeArgs) -> Result<()> {
     let options = arguments.options()?;
     let charset = arguments.charset()?;
     let mut document = arguments.document.open()?;
-    let progress = Progress::new(document.length);
-    let stdout = BufWriter::new(progress.beside(io::stdout()));
+    let progress = Progress::new(document.length, document.typed);
+    let stdout = WipingWriter::new(progress.beside(unbuffered_stdout()?));
     let form = arguments.form(stdout, &document.name)?;
     let mut decode = Decode::new(&options, charset, arguments.output.into(), form);
     let mut reading = Duration::ZERO;
@@ -99,6 +103,11 @@ pub(super) fn run(arguments: &DecodeArgs) -> Result<()> {
         if length == 0 || decode.push(&chunk[..length])?.is_break() {
             break;
         }
+        // A whole chunk is overwritten by the next one, which is there or nearly. After
+        // less than that the reader may wait: with nothing in its hands.
+        if length < CHUNK {
+            chunk[..length].fill(0);
+        }
     }
     let summary = decode.finish(|| Timing {
         total: milliseconds(start.elapsed()),
@@ -112,6 +121,11 @@ pub(super) fn run(arguments: &DecodeArgs) -> Result<()> {
         let _ = writeln!(io::stderr(), "secrets_recovered={secrets} fetch_duration_ms={fetched}");
     }
     Ok(())
+}
+
+/// Standard output without the buffer that the standard library keeps for it.
+fn unbuffered_stdout() -> io::Result<File> {
+    Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
 }
 
 /// Milliseconds with three decimals.
@@ -175,5 +189,5 @@ fn marker_pair(text: &str) -> std::result::Result<MarkerPair, String> {
 }
 
 fn at_least_one<T: FromStr>(text: &str) -> std::result::Result<T, String> {
-    text.parse().map_err(|_| "a whole number from 1 on is allowed".to_owned())
+    text.parse().map_err(|_| format!("a whole number from 1 to {} is allowed", u64::MAX))
 }

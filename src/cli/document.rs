@@ -4,7 +4,7 @@ use crate::answer::Failure;
 use clap::Args;
 use std::{
     fs::File,
-    io::{self, Read},
+    io::{self, IsTerminal, Read},
     path::{Path, PathBuf},
 };
 
@@ -21,7 +21,7 @@ pub(super) struct DocumentArgs {
     file: Option<PathBuf>,
 
     /// Read the document from standard input
-    #[arg(value_name = "-", value_parser = ["-"], hide_possible_values = true)]
+    #[arg(value_name = "-", value_parser = only_a_hyphen)]
     stdin: Option<String>,
 }
 
@@ -31,6 +31,8 @@ pub(super) struct Document {
     pub(super) name: String,
     /// How long it is, where it is a regular file.
     pub(super) length: Option<u64>,
+    /// Whether a person types it.
+    pub(super) typed: bool,
     bytes: Box<dyn Read>,
 }
 
@@ -42,6 +44,7 @@ impl DocumentArgs {
             (None, None) => Ok(Document {
                 name: "standard input".to_owned(),
                 length: None,
+                typed: io::stdin().is_terminal(),
                 bytes: Box::new(io::stdin().lock()),
             }),
         }
@@ -56,8 +59,9 @@ impl Document {
         if metadata.is_dir() {
             return Err(unreadable(&name, &io::ErrorKind::IsADirectory.into()));
         }
-        let length = metadata.is_file().then_some(metadata.len());
-        Ok(Self { name, length, bytes: Box::new(file) })
+        // Files that the system makes up as they are read say 0.
+        let length = Some(metadata.len()).filter(|length| metadata.is_file() && *length > 0);
+        Ok(Self { name, length, typed: false, bytes: Box::new(file) })
     }
 
     /// Reads the next bytes; 0 at the end of the document.
@@ -69,6 +73,10 @@ impl Document {
             }
         }
     }
+}
+
+fn only_a_hyphen(text: &str) -> Result<String, String> {
+    if text == "-" { Ok(text.to_owned()) } else { Err(format!("a file is named by --file {text}")) }
 }
 
 fn unreadable(name: &str, error: &io::Error) -> Failure {

@@ -8,6 +8,7 @@ mod completions;
 mod decode;
 mod document;
 mod progress;
+mod wiping_writer;
 
 use crate::answer::{self, Escaped};
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -95,10 +96,21 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn report(failure: Failure) -> ExitCode {
     let mut stderr = io::stderr().lock();
     match failure {
-        Failure::Usage(error) => {
-            let _ = error.print();
-            ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+        Failure::Usage(error) if error.use_stderr() => {
+            // The message repeats arguments, which may be the names of hostile files.
+            for line in error.render().to_string().lines() {
+                let _ = writeln!(stderr, "{}", Escaped(line));
+            }
+            ExitCode::from(2)
         }
+        // Help and version.
+        Failure::Usage(asked) => match print(asked.render().to_string().as_bytes()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => {
+                drop(stderr);
+                report(failure)
+            }
+        },
         Failure::Work(failure) => {
             let detail = Escaped(&failure.detail);
             let _ = writeln!(stderr, "blueprint-decoder: {}: {detail}", failure.code);

@@ -22,10 +22,11 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Begins; `length` is that of the document, where it is known.
-    pub(super) fn new(length: Option<u64>) -> Self {
+    /// Begins; `length` is that of the document, where it is known. There is no bar
+    /// where a person types the document: it would wipe the line.
+    pub(super) fn new(length: Option<u64>, typed: bool) -> Self {
         let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::hidden());
-        if !io::stderr().is_terminal() {
+        if typed || !io::stderr().is_terminal() {
             return Self { bar, timer: None };
         }
         let template = match length {
@@ -45,7 +46,9 @@ impl Progress {
                 }
             }
         };
-        Self { bar, timer: Some((sender, thread::spawn(show))) }
+        // Without a thread there is no bar, which is no reason to fail.
+        let thread = thread::Builder::new().spawn(show).ok();
+        Self { bar, timer: thread.map(|thread| (sender, thread)) }
     }
 
     /// So many more bytes were read.
@@ -55,9 +58,10 @@ impl Progress {
         }
     }
 
-    /// A writer for results that may go to the same terminal: the bar steps aside.
-    pub(super) fn beside<W: Write>(&self, to: W) -> impl Write + use<W> {
-        Beside { to, bar: self.timer.is_some().then(|| self.bar.clone()) }
+    /// A writer for results. Where they go to a terminal too, the bar steps aside.
+    pub(super) fn beside<W: Write + IsTerminal>(&self, to: W) -> impl Write + use<W> {
+        let both = self.timer.is_some() && to.is_terminal();
+        Beside { bar: both.then(|| self.bar.clone()), to }
     }
 }
 

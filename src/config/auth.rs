@@ -1,6 +1,7 @@
 //! `[auth]`: who may call.
 
 use super::{
+    egress::address_of_a_rule,
     kind::{Kind, choice, flag, path, text},
     reader::Section,
 };
@@ -69,7 +70,7 @@ impl Jwt {
             algorithms: section.take("algorithms", algorithm().list()),
             jwks_file: section.take("jwks_file", path().optional()),
             jwks_url: section.take("jwks_url", https_url().optional()),
-            addresses: section.take("addresses", text("CIDR, IP or IP:port").list()),
+            addresses: section.take("addresses", address_of_a_rule().list()),
             tenant_claim: section.take("tenant_claim", text("the name of a claim")),
             role_claim: section.take("role_claim", text("the name of a claim")),
         }

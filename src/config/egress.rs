@@ -121,7 +121,7 @@ fn rule() -> Kind<AllowRule> {
                     match key.as_str() {
                         "url" => rule.url = raw.string()?.to_owned(),
                         "name" => rule.name = Some((text("").parse)(raw)?),
-                        "addresses" => rule.addresses = (text("").list().parse)(raw)?,
+                        "addresses" => rule.addresses = (address_of_a_rule().list().parse)(raw)?,
                         "authorization_file" => {
                             rule.authorization_file = Some((path().parse)(raw)?);
                         }
@@ -133,11 +133,23 @@ fn rule() -> Kind<AllowRule> {
         }
         let schemes = ["https://", "http://"];
         let rest = schemes.iter().find_map(|scheme| rule.url.strip_prefix(scheme))?;
-        (!rest.is_empty() && !rest.contains(char::is_whitespace)).then_some(rule)
+        let fits =
+            !rest.is_empty() && !rest.contains(|c: char| c.is_whitespace() || "@?#".contains(c));
+        fits.then_some(rule)
     };
     let allowed = "\"https://host[:port][/prefix/]\" or a table with url, and name, addresses \
                    and authorization_file where needed";
     Kind::new(allowed, parse, show_rule)
+}
+
+/// `CIDR`, `IP` or `IP:port`.
+pub(super) fn address_of_a_rule() -> Kind<String> {
+    let parse = |text: &str| {
+        let fits =
+            (network().parse)(Raw::Text(text)).is_some() || text.parse::<SocketAddr>().is_ok();
+        fits.then(|| text.to_owned())
+    };
+    Kind::string("a network, an address or an address with a port", parse, String::clone)
 }
 
 fn show_rule(rule: &AllowRule) -> String {

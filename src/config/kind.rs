@@ -87,7 +87,13 @@ impl<'a> Raw<'a> {
         }
     }
 
-    /// The value as it was written, nearly.
+    /// Whether the value is or may contain a string.
+    pub(super) fn has_text(self) -> bool {
+        let Self::Toml(value) = self else { return true };
+        matches!(value.kind, ValueKind::String(_) | ValueKind::Array(_))
+    }
+
+    /// The value as it was written, nearly; of a table only the keys.
     pub(super) fn show(self) -> String {
         match self {
             Self::Text(text) => quoted(text),
@@ -102,6 +108,8 @@ impl<'a> Raw<'a> {
                     keys.sort_unstable();
                     format!("{{ {} }}", keys.join(", "))
                 }
+                ValueKind::Float(number) => format!("{number:?}"),
+                ValueKind::Nil => "(a date)".to_owned(),
                 other => other.to_string(),
             },
         }
@@ -220,15 +228,20 @@ pub(super) fn choice<T: Copy + PartialEq + 'static>(words: &'static [(&str, T)])
 /// Text on one line that is not empty.
 pub(super) fn text(what: &str) -> Kind<String> {
     let parse = |text: &str| {
-        let fits = !text.is_empty() && text.trim() == text && !text.contains(char::is_control);
+        let fits = text.trim() == text && is_plain(text);
         fits.then(|| text.to_owned())
     };
     Kind::string(what, parse, String::clone)
 }
 
 pub(super) fn path() -> Kind<PathBuf> {
-    let parse = |text: &str| (!text.is_empty()).then(|| PathBuf::from(text));
+    let parse = |text: &str| is_plain(text).then(|| PathBuf::from(text));
     Kind::string("the path of a file or folder", parse, |path| path.display().to_string())
+}
+
+/// Not empty, without control characters, and not what stands for broken UTF-8.
+fn is_plain(text: &str) -> bool {
+    !text.is_empty() && !text.contains(|c: char| c.is_control() || c == '\u{fffd}')
 }
 
 pub(super) fn socket() -> Kind<SocketAddr> {
@@ -259,11 +272,12 @@ pub(super) fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::network;
+    use crate::config::{layers::Layer, network};
 
     fn from_toml(text: &str) -> Value {
-        let file = config::File::from_str(&format!("value = {text}"), config::FileFormat::Toml);
-        config::Source::collect(&file).unwrap().remove("value").unwrap()
+        let layer = Layer::toml("x", &format!("value = {text}")).unwrap();
+        let Some(Raw::Toml(value)) = layer.get("value") else { panic!("{text}") };
+        value.clone()
     }
 
     /// What a TOML value means, shown as TOML again.
@@ -289,6 +303,10 @@ mod tests {
         check(&number(1..=5), "-1", None);
         check(&number(1..=5), "1.0", None);
         check(&number(1..=5), "\"1\"", None);
+        check(&number(1..=5), "99999999999999999999", None);
+        check(&number(1..=5), "999999999999999999999999999999999999999999", None);
+        check(&number(1..=5), "0x5", Some("5"));
+        check(&text("x"), "1979-05-27", None);
         check(&number(0..=5), "true", None);
         check(&ratio(), "0.5", Some("0.5"));
         check(&ratio(), "1.0", Some("1.0"));
@@ -365,6 +383,8 @@ mod tests {
         check(&network(), "\"fd00::/8\"", Some("\"fd00::/8\""));
         check(&network(), "\"10.0.0.1/8\"", None);
         check(&network(), "\"10.0.0.0/33\"", None);
+        check(&network(), "\"10.0.0.0/\"", None);
+        check(&network(), "\"10.0.0.0/+8\"", None);
         check(&network(), "\"::/0\"", Some("\"::/0\""));
         check(&network(), "\"0.0.0.0/0\"", Some("\"0.0.0.0/0\""));
         check(&network(), "\"host/8\"", None);

@@ -4,43 +4,67 @@
 //! found and each value knows where it came from.
 
 use super::kind::Raw;
-use config::{File, FileFormat, Map, Source, Value, ValueKind};
-use std::{collections::BTreeMap, ffi::OsString, path::Path};
+use config::{Map, Value, ValueKind};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
 
 /// What the variables of this program begin with.
 pub(super) const PREFIX: &str = "DECODER__";
 
+/// No configuration is larger; `/dev/zero` is.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
 /// Values by key, `section.key`, from one place.
 pub(super) enum Layer {
-    /// A TOML document and what it is called.
-    Toml { name: String, root: Map<String, Value> },
+    /// A TOML document; each value knows the file and the line.
+    Toml(Map<String, Value>),
     /// The variables that begin with [`PREFIX`]: name and text by key.
     Environment(BTreeMap<String, (String, String)>),
 }
 
 impl Layer {
-    pub(super) fn toml(name: &str, text: &str) -> Result<Self, String> {
-        let root = File::from_str(text, FileFormat::Toml)
-            .collect()
-            .map_err(|error| format!("{name}: {}", one_line(&error.to_string())))?;
-        Ok(Self::Toml { name: name.to_owned(), root })
+    /// Parses a document; the error has a line for each place that is no TOML.
+    pub(super) fn toml(name: &str, text: &str) -> Result<Self, Vec<String>> {
+        let place = Place { name, lines: line_starts(text) };
+        let (root, errors) = DeTable::parse_recoverable(text);
+        if errors.is_empty() {
+            return Ok(Self::Toml(place.table(root.get_ref())));
+        }
+        let mut faults: Vec<(usize, &str)> = errors
+            .iter()
+            .map(|error| (error.span().map_or(0, |span| span.start), error.message()))
+            .collect();
+        faults.sort_unstable();
+        Err(faults.iter().map(|(at, what)| format!("{}: {what}", place.at(*at))).collect())
     }
 
-    pub(super) fn file(path: &Path) -> Result<Self, String> {
+    pub(super) fn file(path: &Path) -> Result<Self, Vec<String>> {
         let name = path.display().to_string();
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| format!("{name}: cannot be read: {error}"))?;
+        let text = read(path).map_err(|error| vec![format!("{name}: cannot be read: {error}")])?;
         Self::toml(&name, &text)
     }
 
-    /// A variable that is no UTF-8 is taken with the bytes in question replaced:
-    /// no key accepts those.
+    /// Text that is no UTF-8 is taken with the bytes in question replaced: no key
+    /// accepts those.
     pub(super) fn environment(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         let ours = variables.into_iter().filter_map(|(name, text)| {
             let name = name.to_string_lossy().into_owned();
-            let key = name.strip_prefix(PREFIX)?.split("__").collect::<Vec<_>>().join(".");
-            // Only the one spelling: two that differ in case could contradict.
-            let key = if key == key.to_uppercase() { key.to_lowercase() } else { key };
+            let key = name.strip_prefix(PREFIX)?;
+            // Only the one spelling: two that name the same key could contradict.
+            let is_spelt = |byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'_');
+            let key = match key.bytes().all(is_spelt) {
+                true => key.to_lowercase().replace("__", "."),
+                false => name.clone(),
+            };
             Some((key, (name, text.to_string_lossy().into_owned())))
         });
         Self::Environment(ours.collect())
@@ -50,7 +74,7 @@ impl Layer {
     pub(super) fn get(&self, key: &str) -> Option<Raw<'_>> {
         match self {
             Self::Environment(variables) => variables.get(key).map(|(_, text)| Raw::Text(text)),
-            Self::Toml { root, .. } => {
+            Self::Toml(root) => {
                 let (sections, key) = key.rsplit_once('.').unwrap_or(("", key));
                 let mut table = root;
                 for section in sections.split('.').filter(|section| !section.is_empty()) {
@@ -64,11 +88,14 @@ impl Layer {
         }
     }
 
-    /// What to call the place that a key came from.
-    pub(super) fn origin(&self, key: &str) -> &str {
-        match self {
-            Self::Toml { name, .. } => name,
-            Self::Environment(variables) => variables.get(key).map_or(PREFIX, |(name, _)| name),
+    /// What to call the place that the value of a key came from.
+    pub(super) fn origin(&self, key: &str, raw: Raw<'_>) -> String {
+        match (self, raw) {
+            (_, Raw::Toml(value)) => value.origin().unwrap_or_default().to_owned(),
+            (Self::Environment(variables), Raw::Text(_)) => {
+                variables.get(key).map_or(PREFIX, |(name, _)| name).to_owned()
+            }
+            (Self::Toml(_), Raw::Text(_)) => String::new(),
         }
     }
 
@@ -79,7 +106,7 @@ impl Layer {
             Self::Environment(variables) => {
                 variables.iter().map(|(key, (_, text))| (key.clone(), Raw::Text(text))).collect()
             }
-            Self::Toml { root, .. } => {
+            Self::Toml(root) => {
                 let mut entries = Vec::new();
                 collect(root, "", is_section, &mut entries);
                 entries.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -96,6 +123,8 @@ fn collect<'a>(
     entries: &mut Vec<(String, Raw<'a>)>,
 ) {
     for (name, value) in table {
+        // A name with a dot in it is one name: it must not pass for a path.
+        let name = if name.contains('.') { format!("{name:?}") } else { name.clone() };
         let key = format!("{prefix}{name}");
         match &value.kind {
             ValueKind::Table(inner) if is_section(&key) => {
@@ -106,13 +135,55 @@ fn collect<'a>(
     }
 }
 
-/// The first and the last line of a parser's message: where, and what. Between
-/// them it quotes the file.
-fn one_line(message: &str) -> String {
-    let mut lines = message.lines().map(str::trim).filter(|line| !line.is_empty());
-    let first = lines.next().unwrap_or_default().to_owned();
-    match lines.next_back() {
-        Some(last) => format!("{first}: {last}"),
-        None => first,
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_FILE_BYTES {
+        return Err(io::Error::other("larger than 1 MiB"));
+    }
+    Ok(text)
+}
+
+/// Where the values of a document stand.
+struct Place<'a> {
+    name: &'a str,
+    /// The offset of each line's first byte.
+    lines: Vec<usize>,
+}
+
+fn line_starts(text: &str) -> Vec<usize> {
+    let feeds = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+    [0].into_iter().chain(feeds.map(|(at, _)| at + 1)).collect()
+}
+
+impl Place<'_> {
+    fn at(&self, offset: usize) -> String {
+        format!("{}:{}", self.name, self.lines.partition_point(|start| *start <= offset))
+    }
+
+    fn table(&self, table: &DeTable<'_>) -> Map<String, Value> {
+        table.iter().map(|(key, value)| (key.get_ref().to_string(), self.value(value))).collect()
+    }
+
+    fn value(&self, value: &Spanned<DeValue<'_>>) -> Value {
+        let kind = match value.get_ref() {
+            DeValue::String(text) => ValueKind::String(text.to_string()),
+            DeValue::Boolean(flag) => ValueKind::Boolean(*flag),
+            DeValue::Integer(number) => {
+                let (digits, radix) = (number.as_str(), number.radix());
+                let small = i64::from_str_radix(digits, radix).map(ValueKind::I64);
+                let large = || i128::from_str_radix(digits, radix).map(ValueKind::I128);
+                small.or_else(|_| large()).unwrap_or(ValueKind::Float(f64::INFINITY))
+            }
+            DeValue::Float(number) => ValueKind::Float(number.as_str().parse().unwrap_or(f64::NAN)),
+            // Values have no dates. Nil, which TOML does not have, stands for one: no
+            // key accepts either.
+            DeValue::Datetime(_) => ValueKind::Nil,
+            DeValue::Array(items) => {
+                ValueKind::Array(items.iter().map(|item| self.value(item)).collect())
+            }
+            DeValue::Table(table) => ValueKind::Table(self.table(table)),
+        };
+        Value::new(Some(&self.at(value.span().start)), kind)
     }
 }

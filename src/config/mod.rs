@@ -87,7 +87,7 @@ impl Config {
         let mut layers: Vec<Layer> = layers
             .into_iter()
             .flatten()
-            .filter_map(|layer| layer.map_err(|fault| unreadable.push(fault)).ok())
+            .filter_map(|layer| layer.map_err(|faults| unreadable.extend(faults)).ok())
             .collect();
         layers.push(Layer::environment(variables));
         let (loaded, faults) = read(&layers);
@@ -113,20 +113,33 @@ fn read(layers: &[Layer]) -> (Loaded, Vec<Fault>) {
     };
     reader.finish();
     let Reader { settings, mut faults, .. } = reader;
-    faults.extend(contradictions::contradictions(&config, &settings));
+    // What is wrong by itself cannot be set against anything.
+    let contradictions = contradictions::contradictions(&config, &settings);
+    let is_new = |fault: &Fault| faults.iter().all(|known| known.key != fault.key);
+    let contradictions: Vec<Fault> = contradictions.into_iter().filter(is_new).collect();
+    faults.extend(contradictions);
     (Loaded { config, settings }, faults)
 }
 
 /// A network, or an address by itself.
 fn network() -> Kind<Network> {
     let parse = |text: &str| {
-        let (address, prefix) = text.split_once('/').unwrap_or((text, ""));
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
+        };
         let address: IpAddr = address.parse().ok()?;
         let (bits, width) = match address {
             IpAddr::V4(address) => (u128::from(address.to_bits()) << 96, 32),
             IpAddr::V6(address) => (address.to_bits(), 128),
         };
-        let prefix = if prefix.is_empty() { width } else { prefix.parse().ok()? };
+        let prefix = match prefix {
+            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                digits.parse().ok()?
+            }
+            Some(_) => return None,
+            None => width,
+        };
         let beyond = bits.checked_shl(u32::from(prefix)).unwrap_or(0);
         (prefix <= width && beyond == 0).then_some(Network { address, prefix })
     };

@@ -87,7 +87,7 @@ fn valkey_url() -> Kind<String> {
     let schemes = ["valkey://", "valkeys://", "redis://", "rediss://"];
     let parse = move |text: &str| {
         let authority = schemes.iter().find_map(|scheme| text.strip_prefix(scheme))?;
-        let fits = !authority.is_empty() && !authority.contains(['@', ' ']);
+        let fits = !authority.is_empty() && !authority.contains(['@', '?', '#', ' ']);
         fits.then(|| text.to_owned())
     };
     let allowed = "valkey://host:port, or valkeys:// for TLS, without a password \

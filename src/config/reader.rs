@@ -2,7 +2,7 @@
 
 use super::{
     kind::{Kind, Raw},
-    layers::Layer,
+    layers::{Layer, PREFIX},
 };
 use std::{collections::BTreeSet, fmt};
 
@@ -78,13 +78,16 @@ impl<'a> Reader<'a> {
                 }
                 let allowed = self.instead_of(&key, &known);
                 let value = shown_unknown(&key, raw);
-                let origin = layer.origin(&key).to_owned();
+                let origin = layer.origin(&key, raw);
                 self.faults.push(Fault { key, value, origin, allowed });
             }
         }
     }
 
     fn instead_of(&self, key: &str, known: &BTreeSet<&str>) -> String {
+        if key.starts_with(PREFIX) {
+            return format!("variables are written in capitals, {PREFIX}SECTION__KEY");
+        }
         if self.sections.contains(key) {
             return format!("this is a section: write [{key}] and its keys");
         }
@@ -112,7 +115,7 @@ impl<'a> Section<'_, 'a> {
                 Some(value) => values.push((value, layer, raw)),
                 None => self.reader.faults.push(Fault {
                     value: shown(raw),
-                    origin: layer.origin(&key).to_owned(),
+                    origin: layer.origin(&key, raw),
                     allowed: format!("allowed is {}", kind.allowed),
                     key: key.clone(),
                 }),
@@ -123,14 +126,14 @@ impl<'a> Section<'_, 'a> {
         if let (true, Some(part)) = (changed, self.missing) {
             self.reader.faults.push(Fault {
                 value: shown(raw),
-                origin: layer.origin(&key).to_owned(),
+                origin: layer.origin(&key, raw),
                 allowed: format!("this version has no {part}: leave the default"),
                 key: key.clone(),
             });
         }
         self.reader.settings.push(Setting {
             value: (kind.show)(&value),
-            origin: changed.then(|| layer.origin(&key).to_owned()),
+            origin: changed.then(|| layer.origin(&key, raw)),
             key,
         });
         value
@@ -144,16 +147,19 @@ impl<'a> Section<'_, 'a> {
 }
 
 /// The value of a known key as it may be shown: none has a secret, but for a URL
-/// with a password in it.
+/// with one in it.
 fn shown(raw: Raw<'_>) -> Option<String> {
-    Some(raw.show()).filter(|text| !text.contains('@'))
+    let text = raw.show();
+    let in_a_url = text.contains("://") && text.contains('?');
+    (!text.contains('@') && !in_a_url).then_some(text)
 }
 
-/// The same for a key that nothing knows: it may be a secret at the wrong place.
+/// The same for a key that nothing knows: its text may be a secret at the wrong place.
 fn shown_unknown(key: &str, raw: Raw<'_>) -> Option<String> {
-    let name = key.to_lowercase();
-    let secret = ["password", "secret", "token", "credentials", "authorization", "key"];
-    if secret.iter().any(|word| name.ends_with(word)) { None } else { shown(raw) }
+    let words =
+        ["auth", "bearer", "cred", "key", "pass", "private", "pwd", "secret", "sign", "token"];
+    let key = key.to_lowercase();
+    if raw.has_text() && words.iter().any(|word| key.contains(word)) { None } else { shown(raw) }
 }
 
 impl fmt::Display for Fault {

@@ -10,7 +10,9 @@ fn load(file: &str, variables: &[(&str, &str)]) -> Result<Loaded, Vec<String>> {
     let variables = variables.iter().map(|(name, text)| (name.into(), text.into()));
     let name = path.path().display().to_string();
     Config::load(Some(path.path()), variables).map_err(|faults| {
-        faults.into_iter().map(|fault| fault.replace(&name, "file.toml")).collect()
+        let line = regex::Regex::new(r"file\.toml:\d+\)").unwrap();
+        let faults = faults.into_iter().map(|fault| fault.replace(&name, "file.toml"));
+        faults.map(|fault| line.replace(&fault, "file.toml)").into_owned()).collect()
     })
 }
 
@@ -54,22 +56,18 @@ fn the_defaults_are_those_of_the_contract() {
 }
 
 #[test]
-fn every_default_has_a_comment_or_stands_below_one() {
-    let mut explained = false;
+fn every_default_has_a_comment_above_it() {
+    let mut above = "";
+    let mut keys = 0;
     for line in DEFAULT.lines() {
-        match line.chars().next() {
-            Some('#') => explained = true,
-            Some('[') => explained |= line == "[rate_limit]" || line == "[auth.jwt]",
-            None => explained = false,
-            _ => {}
+        let is_key = line.contains(" = ") && !line.starts_with(['#', ' ']);
+        if is_key || line == "[egress.hosts]" {
+            assert!(above.starts_with("# "), "{line}");
+            keys += 1;
         }
-        let of_a_group = line.starts_with("enabled") || line.starts_with("issuer");
-        let begins_a_section = line.starts_with("max_file_bytes");
-        assert!(
-            explained || of_a_group || begins_a_section || line.is_empty() || line.starts_with('['),
-            "{line}"
-        );
+        above = line;
     }
+    assert_eq!(keys, Config::load(None, []).unwrap().settings.len());
 }
 
 #[test]
@@ -82,7 +80,7 @@ fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
     assert_eq!((limits.max_secrets, limits.max_secret_chars), (9, 8));
     let origin = |key| setting(&loaded, key).origin.as_deref();
     assert_eq!(origin("limits.max_secrets"), Some("DECODER__LIMITS__MAX_SECRETS"));
-    assert!(origin("limits.max_secret_chars").unwrap().ends_with(".toml"));
+    assert!(origin("limits.max_secret_chars").unwrap().ends_with(".toml:3"));
     assert_eq!(origin("limits.max_request_bytes"), None, "said, but the default");
     assert_eq!(origin("limits.max_document_bytes"), None);
 }
@@ -135,10 +133,10 @@ fn all_faults_are_reported_at_once() {
                 "server.shutdown.grace = \"2 minutes\" (file.toml): allowed is a duration from 0s to 1h, {duration}"
             ),
             "rate_limit.enabled = \"yes\" (file.toml): allowed is true or false",
-            "telemetry.trace_ratio = 2 (file.toml): allowed is a number from 0.0 to 1.0, with a \
+            "telemetry.trace_ratio = 2.0 (file.toml): allowed is a number from 0.0 to 1.0, with a \
              decimal point",
             &format!(
-                "limit.max_secrets = \"5\" (DECODER__LIMIT__MAX_SECRETS): unknown section; there are {sections}"
+                "limit.max_secrets = (not shown) (DECODER__LIMIT__MAX_SECRETS): unknown section; there are {sections}"
             ),
             "server = \"x\" (DECODER__SERVER): this is a section: write [server] and its keys",
         ],
@@ -163,7 +161,10 @@ fn a_part_that_does_not_exist_takes_only_its_defaults() {
 #[test]
 fn contradictions_are_faults() {
     let check = |file: &str, key: &str, allowed: &str| {
-        let faults = load(file, &[]).expect_err("a contradiction");
+        let layers = [Layer::toml("default.toml", DEFAULT), Layer::toml("file.toml", file)];
+        let (Loaded { config, settings }, _) = read(&layers.map(Result::unwrap));
+        let faults = contradictions::contradictions(&config, &settings);
+        let faults: Vec<String> = faults.iter().map(Fault::to_string).collect();
         let found = faults.iter().any(|fault| fault.starts_with(key) && fault.ends_with(allowed));
         assert!(found, "{key}: {allowed} not in {faults:#?}");
     };
@@ -171,7 +172,7 @@ fn contradictions_are_faults() {
     let tls = |keys: &str| format!("[server.tls]\n{keys}");
     check(
         &server("admin_bind = \"127.0.0.1:8080\""),
-        "server.admin_bind = \"127.0.0.1:8080\" (file.toml)",
+        "server.admin_bind = \"127.0.0.1:8080\" (file.toml:2)",
         "other than server.bind",
     );
     check(&server("bind = \"0.0.0.0:80\""), "server.bind", "auth.allow_anonymous = true");
@@ -248,17 +249,42 @@ fn a_section_that_is_no_table_is_a_fault_and_hides_none() {
 
 #[test]
 fn what_could_be_a_secret_is_not_shown() {
-    let faults = load(
-        "[rate_limit.valkey]\nurl = \"valkey://me:hunter2@cache\"\npassword = \"hunter2\"",
-        &[("DECODER__AUTH__TOKEN", "hunter2")],
-    )
-    .expect_err("three faults");
+    let file = r#"
+        auth.api_keys = ["hunter2"]
+        limits = { passphrase = "hunter2", secret_key_base = "hunter2" }
+        [rate_limit.valkey]
+        url = "valkey://me:hunter2@cache"
+        password = "hunter2"
+        [telemetry]
+        otlp_endpoint = "https://otel?token=hunter2"
+    "#;
+    let faults = load(file, &[("DECODER__AUTH__TOKEN", "hunter2")]).expect_err("seven faults");
 
-    assert_eq!(faults.len(), 3);
+    assert_eq!(faults.len(), 7, "{faults:#?}");
     for fault in faults {
         assert!(fault.contains("= (not shown) ("), "{fault}");
         assert!(!fault.contains("hunter2"), "{fault}");
     }
+    check(
+        "limits.max_secret = 5",
+        &[],
+        &["limits.max_secret = 5 (file.toml): unknown key; [limits] has max_document_bytes, \
+           max_request_bytes, max_response_bytes, max_secret_chars, max_secrets"],
+    );
+}
+
+#[test]
+fn a_name_with_a_dot_in_it_is_no_path() {
+    let file = r#"
+        "limits.max_secrets" = 5
+        "egress.circuit" = { enabled = false }
+        [rate_limit]
+        "valkey.url" = "x"
+    "#;
+    let faults = load(file, &[]).expect_err("three faults");
+
+    assert_eq!(faults.len(), 3, "{faults:#?}");
+    assert!(faults.iter().all(|fault| fault.contains("unknown section")), "{faults:#?}");
 }
 
 #[test]
@@ -287,6 +313,8 @@ fn rules_and_hosts_are_held_to_their_shape() {
     check("allow = [{ name = \"n\" }]", None);
     check("allow = [{ url = \"https://a\", nmae = \"n\" }]", None);
     check("allow = [{ url = \"https://a\", addresses = \"10.0.0.1\" }]", None);
+    check("allow = [{ url = \"https://a\", addresses = [\"nonsense\"] }]", None);
+    check("allow = [\"https://me:you@a\"]", None);
     check("allow = [\"ftp://a\"]", None);
     check("allow = [\"https://\"]", None);
     check("allow = [\"https://a b\"]", None);
@@ -336,12 +364,20 @@ fn algorithms_are_asymmetric() {
 }
 
 #[test]
-fn a_file_that_is_no_toml_is_one_line() {
-    let faults = load("[limits]\nmax_secrets = \nhunter2", &[]).expect_err("no TOML");
+fn each_place_that_is_no_toml_is_a_line() {
+    let faults = load("[limits]\nmax_secrets = \nhunter2\n", &[]).expect_err("no TOML");
 
-    assert_eq!(faults.len(), 1, "{faults:?}");
-    assert!(faults[0].starts_with("file.toml: ") && faults[0].contains("line 3"), "{faults:?}");
-    assert!(!faults[0].contains('\n') && !faults[0].contains("hunter2"), "{faults:?}");
+    assert_eq!(faults.len(), 2, "{faults:?}");
+    assert!(faults[0].starts_with("file.toml:2: "), "{faults:?}");
+    assert!(faults[1].starts_with("file.toml:3: "), "{faults:?}");
+    assert!(faults.iter().all(|fault| !fault.contains("hunter2")), "{faults:?}");
+}
+
+#[test]
+fn a_file_without_end_is_refused() {
+    let faults = Config::load(Some(Path::new("/dev/zero")), []).expect_err("endless");
+
+    assert_eq!(faults, ["/dev/zero: cannot be read: larger than 1 MiB"]);
 }
 
 #[test]
@@ -355,14 +391,20 @@ fn a_file_that_is_not_there_is_a_fault_beside_the_others() {
 }
 
 #[test]
-fn the_case_of_a_variable_matters() {
-    check(
-        "",
-        &[("DECODER__limits__MAX_SECRETS", "5")],
-        &["limits.MAX_SECRETS = \"5\" (DECODER__limits__MAX_SECRETS): unknown key; [limits] has \
-           max_document_bytes, max_request_bytes, max_response_bytes, max_secret_chars, \
-           max_secrets"],
-    );
+fn a_variable_has_one_spelling() {
+    for name in [
+        "DECODER__limits__max_secrets",
+        "DECODER__limits__MAX_SECRETS",
+        "DECODER__LIMITS.MAX_SECRETS",
+    ] {
+        let right = ("DECODER__LIMITS__MAX_SECRETS", "6");
+        let fault = format!(
+            "{name} = (not shown) ({name}): variables are written in capitals, \
+             DECODER__SECTION__KEY"
+        );
+        check("", &[(name, "5"), right], &[&fault]);
+        check("", &[right, (name, "5")], &[&fault]);
+    }
 }
 
 #[test]
@@ -370,9 +412,13 @@ fn a_variable_that_is_no_utf_8_is_a_fault() {
     use std::os::unix::ffi::OsStringExt;
     let text = OsString::from_vec(b"\xff".to_vec());
 
-    let faults = Config::load(None, [("DECODER__LIMITS__MAX_SECRETS".into(), text)]).unwrap_err();
+    let variable = |name: &str| (OsString::from(name), text.clone());
+    let variables = ["DECODER__LIMITS__MAX_SECRETS", "DECODER__AUTH__TENANTS_FILE"].map(variable);
 
-    assert_eq!(faults.len(), 1, "{faults:?}");
+    let faults = Config::load(None, variables).unwrap_err();
+
+    assert_eq!(faults.len(), 2, "{faults:?}");
+    assert!(faults.iter().all(|fault| fault.contains("allowed is")), "{faults:?}");
 }
 
 #[test]

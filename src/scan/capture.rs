@@ -6,6 +6,7 @@
 //! of it than can still be returned.
 
 use super::secret::SecretText;
+use zeroize::{Zeroize, Zeroizing};
 
 /// The value of a fragment in one piece and whether it was cut, borrowed from the
 /// fragment; `None` where that needs a [`Capture`], because it is no valid UTF-8.
@@ -30,7 +31,7 @@ pub(super) struct Capture {
     /// Something other than white space came after `max_chars` characters.
     cut: bool,
     /// The bytes of a character whose last byte has not come yet.
-    partial: Vec<u8>,
+    partial: Zeroizing<Vec<u8>>,
 }
 
 impl Capture {
@@ -44,7 +45,7 @@ impl Capture {
         self.text.clear();
         self.chars = 0;
         self.cut = false;
-        self.partial.clear();
+        self.partial.zeroize();
     }
 
     /// Takes the next part of the fragment.
@@ -76,7 +77,7 @@ impl Capture {
     /// Ends the fragment: its value and whether it was cut.
     pub(super) fn finish(&mut self, max_chars: usize) -> (&str, bool) {
         if !self.partial.is_empty() {
-            self.partial.clear();
+            self.partial.zeroize();
             self.push_text(REPLACEMENT, max_chars);
         }
         if !self.cut {

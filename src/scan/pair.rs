@@ -116,10 +116,14 @@ impl PairScan {
             if let Some(value) = capture::whole(body, self.max_chars) {
                 return value;
             }
-            self.capture.clear();
             self.capture.push(body, self.max_chars);
         }
         self.capture.finish(self.max_chars)
+    }
+
+    /// Forgets the value that was shown.
+    pub(super) fn forget(&mut self) {
+        self.capture.clear();
     }
 
     /// How far the lines of the piece are counted.
@@ -153,7 +157,6 @@ impl PairScan {
         let offset = base + self.at as u64 - marker.bytes().len() as u64;
         let line = self.lines.passed.map(|passed| passed + 1);
         self.state = State::Open { offset, line };
-        self.capture.clear();
         self.close(piece, offset, line)
     }
 
@@ -166,6 +169,7 @@ impl PairScan {
         let Some(end) = marker.find(&mut self.matched, rest) else {
             if limit < piece.len() {
                 self.matched = 0;
+                self.capture.clear();
                 self.at = limit + 1;
                 self.lines =
                     Lines { at: self.at, passed: self.lines.passed.map(|passed| passed + 1) };

@@ -127,6 +127,7 @@ impl TextScan {
                 truncated,
                 value,
             });
+            self.pairs[pair].forget();
             if taken.is_continue() {
                 self.summary.returned += 1;
                 if self.summary.returned < self.max_secrets {

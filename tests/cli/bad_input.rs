@@ -19,15 +19,19 @@ fn arguments_that_cannot_be_are_usage() {
     check(&["-", "--marker", ":b"], "a colon between them");
     check(&nine, "at most 8 pairs of markers are allowed, not 9");
     check(&["-", "--marker", "a:b", "--marker", "a:b"], "pair 2 is the same as pair 1");
-    check(&["-", "--max-secrets", "0"], "a whole number from 1 on");
-    check(&["-", "--max-secrets", "-1"], "a whole number from 1 on");
-    check(&["-", "--max-secrets", "99999999999999999999"], "a whole number from 1 on");
-    check(&["-", "--max-secret-chars", "0"], "a whole number from 1 on");
-    check(&["-", "--max-secret-chars", "-5"], "a whole number from 1 on");
+    check(&["-", "--max-secrets", "0"], "a whole number from 1 to 18446744073709551615");
+    check(&["-", "--max-secrets", "-1"], "a whole number from 1 to 18446744073709551615");
+    check(
+        &["-", "--max-secrets", "99999999999999999999"],
+        "a whole number from 1 to 18446744073709551615",
+    );
+    check(&["-", "--max-secret-chars", "0"], "a whole number from 1 to 18446744073709551615");
+    check(&["-", "--max-secret-chars", "-5"], "a whole number from 1 to 18446744073709551615");
     check(&["-", "--output", "raw"], "invalid value 'raw'");
     check(&["-", "--format", "xml"], "invalid value 'xml'");
     check(&["-", "--nonsense"], "unexpected argument '--nonsense'");
-    check(&["x"], "invalid value 'x'");
+    check(&["x"], "a file is named by --file x");
+    check(&["\u{1b}[31m"], "\\u{1b}[31m");
     check(&["-", "--file", "x"], "cannot be used with");
     check(&[], "required arguments were not provided");
 }
@@ -66,6 +70,15 @@ fn a_result_that_cannot_be_written_is_a_failure() {
 
     assert_eq!(run.code, Some(1));
     assert!(run.stderr.starts_with("blueprint-decoder: output_failed: cannot write the result"));
+}
+
+#[test]
+fn help_that_cannot_be_written_is_a_failure() {
+    for arguments in [&["--help"][..], &["--version"], &["decode", "--help"]] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
+        let run = output(command(arguments).stdout(full));
+        assert_eq!(run.code, Some(1), "{run:?}");
+    }
 }
 
 #[test]
@@ -112,6 +125,6 @@ fn ten_faults_in_the_configuration_are_ten_lines() {
     assert_eq!(run.stderr.lines().count(), 10, "{run:?}");
     for line in run.stderr.lines() {
         assert!(line.starts_with("blueprint-decoder: configuration: "), "{line}");
-        assert!(line.contains("bad.toml): "), "{line}");
+        assert!(line.contains("bad.toml:"), "{line}");
     }
 }

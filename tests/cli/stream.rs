@@ -119,3 +119,50 @@ fn a_document_that_ends_at_every_boundary_of_a_read_is_whole() {
         assert_eq!(json["summary"]["bytes_scanned"], length);
     }
 }
+
+/// How often `text` stands in the memory of a process.
+fn occurrences(child: &Child, text: &str) -> usize {
+    use std::os::unix::fs::FileExt;
+    let maps = std::fs::read_to_string(format!("/proc/{}/maps", child.id())).expect("procfs");
+    let memory = std::fs::File::open(format!("/proc/{}/mem", child.id())).expect("procfs");
+    let mut count = 0;
+    for map in maps.lines().filter(|map| map.contains(" rw-p ")) {
+        let (from, to) =
+            map.split(' ').next().and_then(|range| range.split_once('-')).expect("a range");
+        let address = |hex| u64::from_str_radix(hex, 16).expect("an address");
+        let mut bytes = vec![0; usize::try_from(address(to) - address(from)).expect("a length")];
+        // Some are not there to be read, like guard pages.
+        if memory.read_exact_at(&mut bytes, address(from)).is_ok() {
+            count += bytes.windows(text.len()).filter(|bytes| *bytes == text.as_bytes()).count();
+        }
+    }
+    count
+}
+
+/// Looks again and again, each look taking milliseconds, but not for ever.
+fn wait_until(mut is_so: impl FnMut() -> bool) {
+    assert!((0..3000).any(|_| is_so()), "waited in vain");
+}
+
+/// Nothing of a secret stays with a process that waits for more.
+#[test]
+fn a_secret_that_was_handed_on_is_wiped() {
+    for output in ["full", "masked"] {
+        let mut child = spawn(&["decode", "-", "--format", "ndjson", "--output", output]);
+        let mut stdin = child.stdin.take().expect("piped");
+        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let mut line = String::new();
+
+        // The value is complete only with the second piece: it goes through every buffer.
+        stdin.write_all(b"{*KEY: the hidden do").expect("written");
+        wait_until(|| occurrences(&child, "the hidden do") > 0);
+        stdin.write_all(b"or 4711*} and").expect("written");
+        stdout.read_line(&mut line).expect("a line");
+
+        // The line leaves before the last buffer is wiped: wait for that.
+        wait_until(|| occurrences(&child, "hidden do") == 0);
+        assert!(line.contains("KEY: "), "{line}");
+        drop(stdin);
+        assert!(child.wait().expect("ended").success());
+    }
+}

@@ -18,9 +18,8 @@ fn the_version_has_a_commit() {
 
     let (version, commit) = run.stdout.trim().split_once(" (").expect("two parts");
     assert_eq!(version, concat!("blueprint-decoder ", env!("CARGO_PKG_VERSION")));
-    let commit = commit.trim_end_matches(')');
-    let is_hash = commit.len() == 12 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
-    assert!(is_hash || commit == "unknown", "{commit}");
+    assert_eq!(commit, concat!(env!("DECODER_COMMIT"), ")"));
+    assert_ne!(commit, ")");
 }
 
 #[test]

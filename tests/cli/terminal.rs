@@ -98,3 +98,27 @@ fn the_bar_steps_aside_for_the_result() {
     let shown = shown + &rest(&mut ours);
     assert!(shown.contains("  1. one\r\n     UNCLASSIFIED, line 1, byte 0\r\n"), "{shown:?}");
 }
+
+/// A bar would wipe the line that is being typed.
+#[test]
+fn a_document_that_is_typed_shows_no_bar() {
+    let (mut ours, theirs) = terminal();
+    let (stdin, stderr) = (theirs.try_clone().expect("the terminal"), theirs);
+    let mut child = command(&["decode", "-"]).stdin(stdin).stderr(stderr).spawn().expect("started");
+
+    ours.write_all(b"{*one*}\n").expect("typed");
+    let mut first = [0; 1];
+    child.stdout.as_mut().expect("piped").read_exact(&mut first).expect("the report begins");
+    // Longer than the patience of the bar: nothing else would show that there is none.
+    let patience = std::time::Instant::now();
+    while patience.elapsed() < std::time::Duration::from_millis(700) {
+        std::thread::yield_now();
+    }
+    ours.write_all(b"\x04").expect("the end");
+    let output = child.wait_with_output().expect("ended");
+
+    let shown = rest(&mut ours);
+    assert!(!shown.contains("B/s"), "{shown:?}");
+    assert!(shown.contains("secrets_recovered=1"), "{shown:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("1. one"));
+}
