@@ -121,7 +121,9 @@ impl Transcoder {
             let (result, read, written, _) =
                 other.decoder.decode_to_utf8(piece, other.buffer.as_mut(), last);
             if written > 0 {
-                text(&other.buffer[..written])?;
+                let flow = text(&other.buffer[..written]);
+                other.buffer[..written].fill(0);
+                flow?;
             }
             piece = &piece[read..];
             if result == CoderResult::InputEmpty {
