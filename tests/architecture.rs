@@ -22,13 +22,14 @@ const ARROWS: [(&str, &[&str]); 5] = [
 ];
 
 /// Crates that only these modules may name.
-const CRATES: [(&str, &[&str]); 6] = [
+const CRATES: [(&str, &[&str]); 7] = [
     ("clap", &["cli"]),
     ("config", &["config"]),
     ("encoding_rs", &["scan"]),
     ("indicatif", &["cli"]),
     ("memchr", &["scan"]),
     ("serde_json", &["answer"]),
+    ("toml", &["config"]),
 ];
 
 /// The files of each module, without the tests within them.
@@ -46,7 +47,10 @@ fn modules() -> Vec<(String, PathBuf, String)> {
         let text = tests.replace(&text, "").into_owned();
         (name, path, comments.replace_all(&text, "").into_owned())
     };
-    let is_test = |path: &PathBuf| path.ends_with("tests.rs");
+    let is_test = |path: &PathBuf| {
+        path.components()
+            .any(|part| matches!(part.as_os_str().to_str(), Some("tests" | "tests.rs")))
+    };
     files.into_iter().filter(|path| !is_test(path)).map(module).collect()
 }
 

@@ -87,3 +87,21 @@ fn unreadable(name: &str, error: &io::Error) -> Failure {
     };
     Failure { code, detail: format!("cannot read {name}: {error}") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_keeps_a_document_from_being_read_has_a_code() {
+        let check = |kind: io::ErrorKind, code: &str| {
+            let failure = unreadable("scroll.txt", &kind.into());
+            assert_eq!(failure.code, code);
+            assert!(failure.detail.starts_with("cannot read scroll.txt: "), "{failure:?}");
+        };
+        check(io::ErrorKind::NotFound, "source_not_found");
+        check(io::ErrorKind::PermissionDenied, "source_rejected");
+        check(io::ErrorKind::IsADirectory, "source_failed");
+        check(io::ErrorKind::UnexpectedEof, "source_failed");
+    }
+}

@@ -1,0 +1,79 @@
+//! Values with an inner structure, section by section.
+
+use super::*;
+
+#[test]
+fn rules_and_hosts_are_held_to_their_shape() {
+    let check = |toml: &str, shown: Option<&str>| {
+        let faults = load(&format!("[egress]\n{toml}"), &[]).expect_err("not the default");
+        let wrong = faults.iter().any(|fault| fault.contains("allowed is"));
+        assert_eq!(!wrong, shown.is_some(), "{toml}: {faults:#?}");
+        if let Some(shown) = shown {
+            let layers = [
+                Layer::toml("default.toml", DEFAULT).unwrap(),
+                Layer::toml("file.toml", &format!("[egress]\n{toml}")).unwrap(),
+            ];
+            let key = format!("egress.{}", toml.split(' ').next().unwrap());
+            assert_eq!(setting(&read(&layers).0, &key).value, shown);
+        }
+    };
+    check("allow = [\"https://a.example/x/\"]", Some("[\"https://a.example/x/\"]"));
+    check(
+        "allow = [{ authorization_file = \"/f\", url = \"http://a:1\", name = \"n\", addresses = [\"10.0.0.1:1\"] }]",
+        Some(
+            "[{ url = \"http://a:1\", name = \"n\", addresses = [\"10.0.0.1:1\"], \
+             authorization_file = \"/f\" }]",
+        ),
+    );
+    check("allow = [{ name = \"n\" }]", None);
+    check("allow = [{ url = \"https://a\", nmae = \"n\" }]", None);
+    check("allow = [{ url = \"https://a\", addresses = \"10.0.0.1\" }]", None);
+    check("allow = [{ url = \"https://a\", addresses = [\"nonsense\"] }]", None);
+    check("allow = [\"https://me:you@a\"]", None);
+    check("allow = [\"ftp://a\"]", None);
+    check("allow = [\"https://\"]", None);
+    check("allow = [\"https://a b\"]", None);
+    check("allow = [7]", None);
+    check(
+        "hosts = { \"a.example\" = [\"10.0.0.1\", \"::1\"] }",
+        Some("{ \"a.example\" = [\"10.0.0.1\", \"::1\"] }"),
+    );
+    check("hosts = { \"a.example\" = \"10.0.0.1\" }", None);
+    check("hosts = { \"a.example\" = [\"b.example\"] }", None);
+    check("hosts = []", None);
+    check(
+        "nameservers = [\"10.0.0.1\", \"[::1]:5353\"]",
+        Some("[\"10.0.0.1:53\", \"[::1]:5353\"]"),
+    );
+    check("nameservers = [\"dns.example\"]", None);
+    check("content_types = [\"text/plain\", \"*/*\"]", Some("[\"text/plain\", \"*/*\"]"));
+    check("content_types = [\"text\"]", None);
+    check("content_types = [\"text/\"]", None);
+    check("user_agent = \"x/1\"", Some("\"x/1\""));
+    check("user_agent = \"\"", None);
+    check("user_agent = \"ü\"", None);
+}
+
+#[test]
+fn urls_of_the_other_sections_are_held_to_their_shape() {
+    let check = |section: &str, key: &str, text: &str, fits: bool| {
+        let file = format!("[{section}]\n{key} = \"{text}\"");
+        let faults = load(&file, &[]).expect_err("not the default");
+        assert_eq!(faults.iter().all(|fault| !fault.contains("allowed is")), fits, "{faults:#?}");
+    };
+    check("rate_limit.valkey", "url", "valkeys://cache:6379", true);
+    check("rate_limit.valkey", "url", "http://cache", false);
+    check("rate_limit.valkey", "url", "valkey://", false);
+    check("auth.jwt", "jwks_url", "https://i.example/keys", true);
+    check("auth.jwt", "jwks_url", "http://i.example/keys", false);
+    check("auth.jwt", "jwks_url", "https://me@i.example", false);
+    check("telemetry", "otlp_endpoint", "http://otel:4317", true);
+    check("telemetry", "otlp_endpoint", "otel:4317", false);
+}
+
+#[test]
+fn algorithms_are_asymmetric() {
+    let faults = load("[auth.jwt]\nalgorithms = [\"HS256\"]", &[]).expect_err("symmetric");
+
+    assert!(faults[0].contains("one of RS256"), "{faults:?}");
+}
