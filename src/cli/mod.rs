@@ -74,11 +74,16 @@ type Result<T> = std::result::Result<T, Failure>;
 
 /// Runs the command that the arguments name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
-        Ok(cli) => cli,
-        Err(error) => return report(Failure::Usage(error)),
+    let done = match Cli::try_parse_from(arguments) {
+        Ok(cli) => run_command(cli.command),
+        Err(error) if error.use_stderr() => Err(Failure::Usage(error)),
+        Err(help_or_version) => print(help_or_version.render().to_string().as_bytes()),
     };
-    let done = match cli.command {
+    done.map_or_else(report, |()| ExitCode::SUCCESS)
+}
+
+fn run_command(command: Option<Command>) -> Result<()> {
+    match command {
         Some(Command::Decode(arguments)) => decode::run(&arguments),
         Some(Command::CheckConfig(arguments)) => check_config::run(&arguments),
         Some(Command::Completions(arguments)) => completions::run(&arguments),
@@ -87,8 +92,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Keys(_)) => Err(not_built("keys").into()),
         Some(Command::Audit(_)) => Err(not_built("audit").into()),
         Some(Command::Health(_)) => Err(not_built("health").into()),
-    };
-    done.map_or_else(report, |()| ExitCode::SUCCESS)
+    }
 }
 
 /// Says what went wrong and returns the exit code for it. That standard error may
@@ -96,21 +100,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn report(failure: Failure) -> ExitCode {
     let mut stderr = io::stderr().lock();
     match failure {
-        Failure::Usage(error) if error.use_stderr() => {
+        Failure::Usage(error) => {
             // The message repeats arguments, which may be the names of hostile files.
             for line in error.render().to_string().lines() {
                 let _ = writeln!(stderr, "{}", Escaped(line));
             }
             ExitCode::from(2)
         }
-        // Help and version.
-        Failure::Usage(asked) => match print(asked.render().to_string().as_bytes()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(failure) => {
-                drop(stderr);
-                report(failure)
-            }
-        },
         Failure::Work(failure) => {
             let detail = Escaped(&failure.detail);
             let _ = writeln!(stderr, "blueprint-decoder: {}: {detail}", failure.code);

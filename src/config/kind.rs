@@ -276,7 +276,7 @@ mod tests {
 
     fn from_toml(text: &str) -> Value {
         let layer = Layer::toml("x", &format!("value = {text}")).unwrap();
-        let Some(Raw::Toml(value)) = layer.get("value") else { panic!("{text}") };
+        let Some((Raw::Toml(value), "x:1")) = layer.get("value") else { panic!("{text}") };
         value.clone()
     }
 

@@ -70,10 +70,10 @@ impl Layer {
         Self::Environment(ours.collect())
     }
 
-    /// The value of a key.
-    pub(super) fn get(&self, key: &str) -> Option<Raw<'_>> {
+    /// The value of a key and what to call the place that it came from.
+    pub(super) fn get(&self, key: &str) -> Option<(Raw<'_>, &str)> {
         match self {
-            Self::Environment(variables) => variables.get(key).map(|(_, text)| Raw::Text(text)),
+            Self::Environment(variables) => variables.get(key).map(of_variable),
             Self::Toml(root) => {
                 let (sections, key) = key.rsplit_once('.').unwrap_or(("", key));
                 let mut table = root;
@@ -83,29 +83,19 @@ impl Layer {
                         _ => return None,
                     }
                 }
-                table.get(key).map(Raw::Toml)
+                table.get(key).map(of_toml)
             }
         }
     }
 
-    /// What to call the place that the value of a key came from.
-    pub(super) fn origin(&self, key: &str, raw: Raw<'_>) -> String {
-        match (self, raw) {
-            (_, Raw::Toml(value)) => value.origin().unwrap_or_default().to_owned(),
-            (Self::Environment(variables), Raw::Text(_)) => {
-                variables.get(key).map_or(PREFIX, |(name, _)| name).to_owned()
-            }
-            (Self::Toml(_), Raw::Text(_)) => String::new(),
-        }
-    }
-
-    /// All keys with their values: of a file, the entries of its sections as
-    /// `is_section` knows them, and whatever else it has.
-    pub(super) fn entries(&self, is_section: &dyn Fn(&str) -> bool) -> Vec<(String, Raw<'_>)> {
+    /// All keys with what [`Layer::get`] says of them: of a file, the entries of its
+    /// sections as `is_section` knows them, and whatever else it has.
+    pub(super) fn entries(&self, is_section: &dyn Fn(&str) -> bool) -> Vec<Entry<'_>> {
         match self {
-            Self::Environment(variables) => {
-                variables.iter().map(|(key, (_, text))| (key.clone(), Raw::Text(text))).collect()
-            }
+            Self::Environment(variables) => variables
+                .iter()
+                .map(|(key, variable)| (key.clone(), of_variable(variable)))
+                .collect(),
             Self::Toml(root) => {
                 let mut entries = Vec::new();
                 collect(root, "", is_section, &mut entries);
@@ -116,11 +106,21 @@ impl Layer {
     }
 }
 
+type Entry<'a> = (String, (Raw<'a>, &'a str));
+
+fn of_variable((name, text): &(String, String)) -> (Raw<'_>, &str) {
+    (Raw::Text(text), name)
+}
+
+fn of_toml(value: &Value) -> (Raw<'_>, &str) {
+    (Raw::Toml(value), value.origin().unwrap_or_default())
+}
+
 fn collect<'a>(
     table: &'a Map<String, Value>,
     prefix: &str,
     is_section: &dyn Fn(&str) -> bool,
-    entries: &mut Vec<(String, Raw<'a>)>,
+    entries: &mut Vec<Entry<'a>>,
 ) {
     for (name, value) in table {
         // A name with a dot in it is one name: it must not pass for a path.
@@ -130,7 +130,7 @@ fn collect<'a>(
             ValueKind::Table(inner) if is_section(&key) => {
                 collect(inner, &format!("{key}."), is_section, entries);
             }
-            _ => entries.push((key, Raw::Toml(value))),
+            _ => entries.push((key, of_toml(value))),
         }
     }
 }

@@ -72,14 +72,13 @@ impl<'a> Reader<'a> {
     pub(super) fn finish(&mut self) {
         let known: BTreeSet<&str> = self.settings.iter().map(|read| read.key.as_str()).collect();
         for layer in self.layers {
-            for (key, raw) in layer.entries(&|key| self.sections.contains(key)) {
+            for (key, (raw, origin)) in layer.entries(&|key| self.sections.contains(key)) {
                 if known.contains(key.as_str()) {
                     continue;
                 }
                 let allowed = self.instead_of(&key, &known);
                 let value = shown_unknown(&key, raw);
-                let origin = layer.origin(&key, raw);
-                self.faults.push(Fault { key, value, origin, allowed });
+                self.faults.push(Fault { key, value, origin: origin.to_owned(), allowed });
             }
         }
     }
@@ -110,30 +109,30 @@ impl<'a> Section<'_, 'a> {
         let key = format!("{}.{key}", self.name);
         let mut values = Vec::new();
         for layer in self.reader.layers {
-            let Some(raw) = layer.get(&key) else { continue };
+            let Some((raw, origin)) = layer.get(&key) else { continue };
             match (kind.parse)(raw) {
-                Some(value) => values.push((value, layer, raw)),
+                Some(value) => values.push((value, raw, origin)),
                 None => self.reader.faults.push(Fault {
                     value: shown(raw),
-                    origin: layer.origin(&key, raw),
+                    origin: origin.to_owned(),
                     allowed: format!("allowed is {}", kind.allowed),
                     key: key.clone(),
                 }),
             }
         }
-        let (value, layer, raw) = values.pop().expect("config/default.toml has every key");
+        let (value, raw, origin) = values.pop().expect("config/default.toml has every key");
         let changed = values.first().is_some_and(|(default, ..)| *default != value);
         if let (true, Some(part)) = (changed, self.missing) {
             self.reader.faults.push(Fault {
                 value: shown(raw),
-                origin: layer.origin(&key, raw),
+                origin: origin.to_owned(),
                 allowed: format!("this version has no {part}: leave the default"),
                 key: key.clone(),
             });
         }
         self.reader.settings.push(Setting {
             value: (kind.show)(&value),
-            origin: changed.then(|| layer.origin(&key, raw)),
+            origin: changed.then(|| origin.to_owned()),
             key,
         });
         value
