@@ -191,3 +191,19 @@ fn marker_pair(text: &str) -> std::result::Result<MarkerPair, String> {
 fn at_least_one<T: FromStr>(text: &str) -> std::result::Result<T, String> {
     text.parse().map_err(|_| format!("a whole number from 1 to {} is allowed", u64::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_shown_in_milliseconds() {
+        let check = |nanoseconds, expected: &str| {
+            let shown = milliseconds(Duration::from_nanos(nanoseconds)).to_string();
+            assert_eq!(shown, expected);
+        };
+        check(0, "0");
+        check(1_234_567, "1.235");
+        check(2_500_000_000, "2500");
+    }
+}

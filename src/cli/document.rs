@@ -93,6 +93,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn only_a_file_that_says_so_has_a_length() {
+        let length = |path: &str| Document::file(Path::new(path)).unwrap().length;
+        assert_eq!(length("LICENSE"), Some(include_bytes!("../../LICENSE").len() as u64));
+        assert_eq!(length("/proc/self/status"), None);
+        assert_eq!(length("/dev/null"), None);
+    }
+
+    #[test]
     fn what_keeps_a_document_from_being_read_has_a_code() {
         let check = |kind: io::ErrorKind, code: &str| {
             let failure = unreadable("scroll.txt", &kind.into());

@@ -41,6 +41,8 @@ fn several_pairs_are_told_apart() {
 
     assert!(run.stdout.contains("  1. b\n     UNCLASSIFIED, pair 1, line 1, byte 4\n"), "{run:?}");
     assert!(run.stdout.contains("  2. a `b` c\n     UNCLASSIFIED, pair 0,"), "{run:?}");
+    let alone = run_with_input(&["decode", "-", "--marker", "<<:>>"], b"<<a>>").assert_done();
+    assert!(alone.stdout.contains("  1. a\n     UNCLASSIFIED, line 1, byte 0\n"), "{alone:?}");
 }
 
 #[test]
