@@ -22,12 +22,13 @@ const ARROWS: [(&str, &[&str]); 5] = [
 ];
 
 /// Crates that only these modules may name.
-const CRATES: [(&str, &[&str]); 7] = [
+const CRATES: [(&str, &[&str]); 8] = [
     ("clap", &["cli"]),
     ("config", &["config"]),
     ("encoding_rs", &["scan"]),
     ("indicatif", &["cli"]),
     ("memchr", &["scan"]),
+    ("rustix", &["cli"]),
     ("serde_json", &["answer"]),
     ("toml", &["config"]),
 ];

@@ -1,7 +1,8 @@
 //! `decode`: one document, here and now.
 
 use super::{
-    Failure, Result, document::DocumentArgs, progress::Progress, wiping_writer::WipingWriter,
+    Failure, Result, document::DocumentArgs, progress::Progress, standard::Standard,
+    wiping_writer::WipingWriter,
 };
 use crate::{
     answer::{self, Form, Json, Ndjson, Output, Report, Timing},
@@ -10,10 +11,8 @@ use crate::{
 };
 use clap::{Args, ValueEnum};
 use std::{
-    fs::File,
     io::{self, IsTerminal, Write},
     num::NonZero,
-    os::fd::AsFd,
     str::FromStr,
     time::{Duration, Instant},
 };
@@ -83,7 +82,7 @@ pub(super) fn run(arguments: &DecodeArgs) -> Result<()> {
     let charset = arguments.charset()?;
     let mut document = arguments.document.open()?;
     let progress = Progress::new(document.length, document.typed);
-    let stdout = WipingWriter::new(progress.beside(unbuffered_stdout()?));
+    let stdout = WipingWriter::new(progress.beside(Standard::output()?));
     let form = arguments.form(stdout, &document.name)?;
     let mut decode = Decode::new(&options, charset, arguments.output.into(), form);
     let mut reading = Duration::ZERO;
@@ -121,11 +120,6 @@ pub(super) fn run(arguments: &DecodeArgs) -> Result<()> {
         let _ = writeln!(io::stderr(), "secrets_recovered={secrets} fetch_duration_ms={fetched}");
     }
     Ok(())
-}
-
-/// Standard output without the buffer that the standard library keeps for it.
-fn unbuffered_stdout() -> io::Result<File> {
-    Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
 }
 
 /// Milliseconds with three decimals.

@@ -1,10 +1,11 @@
 //! The document that `decode` reads on this machine.
 
+use super::standard::Standard;
 use crate::answer::Failure;
 use clap::Args;
 use std::{
     fs::File,
-    io::{self, IsTerminal, Read},
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -41,17 +42,18 @@ impl DocumentArgs {
         match (&self.source, &self.file) {
             (Some(_), _) => Err(super::not_built("decode --source")),
             (None, Some(path)) => Document::file(path),
-            (None, None) => Ok(Document {
-                name: "standard input".to_owned(),
-                length: None,
-                typed: io::stdin().is_terminal(),
-                bytes: Box::new(io::stdin().lock()),
-            }),
+            (None, None) => Document::standard_input(),
         }
     }
 }
 
 impl Document {
+    fn standard_input() -> Result<Self, Failure> {
+        let name = "standard input".to_owned();
+        let input = Standard::input().map_err(|error| unreadable(&name, &error))?;
+        Ok(Self { name, length: None, typed: input.is_terminal(), bytes: Box::new(input) })
+    }
+
     fn file(path: &Path) -> Result<Self, Failure> {
         let name = path.display().to_string();
         let opened = File::open(path).and_then(|file| Ok((file.metadata()?, file)));

@@ -8,10 +8,12 @@ mod completions;
 mod decode;
 mod document;
 mod progress;
+mod standard;
 mod wiping_writer;
 
 use crate::answer::{self, Escaped};
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use standard::Standard;
 use std::{
     ffi::OsString,
     io::{self, Write},
@@ -164,7 +166,5 @@ fn not_built(command: &str) -> answer::Failure {
 
 /// Writes a whole result to standard output.
 fn print(text: &[u8]) -> Result<()> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(text)?;
-    Ok(stdout.flush()?)
+    Ok(Standard::output()?.write_all(text)?)
 }

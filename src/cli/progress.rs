@@ -1,5 +1,6 @@
 //! A bar on the terminal for work that takes a while.
 
+use super::standard::Standard;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::{
     io::{self, IsTerminal, Write},
@@ -59,7 +60,7 @@ impl Progress {
     }
 
     /// A writer for results. Where they go to a terminal too, the bar steps aside.
-    pub(super) fn beside<W: Write + IsTerminal>(&self, to: W) -> impl Write + use<W> {
+    pub(super) fn beside(&self, to: Standard) -> impl Write + use<> {
         let both = self.timer.is_some() && to.is_terminal();
         Beside { bar: both.then(|| self.bar.clone()), to }
     }
@@ -76,12 +77,12 @@ impl Drop for Progress {
     }
 }
 
-struct Beside<W> {
-    to: W,
+struct Beside {
+    to: Standard,
     bar: Option<ProgressBar>,
 }
 
-impl<W: Write> Write for Beside<W> {
+impl Write for Beside {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &self.bar {
             Some(bar) => bar.suspend(|| self.to.write(bytes)),

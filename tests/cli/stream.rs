@@ -1,10 +1,11 @@
 //! Input that is still being written, output that nobody reads any more, and how
 //! much memory that takes.
 
-use super::support::{run_with_input, spawn};
+use super::support::{command, run_with_input, spawn};
 use std::{
     io::{BufRead, BufReader, Read, Write},
     process::Child,
+    time::{Duration, Instant},
 };
 
 #[test]
@@ -139,9 +140,13 @@ fn occurrences(child: &Child, text: &str) -> usize {
     count
 }
 
-/// Looks again and again, each look taking milliseconds, but not for ever.
+/// Looks again and again, but not for ever.
 fn wait_until(mut is_so: impl FnMut() -> bool) {
-    assert!((0..3000).any(|_| is_so()), "waited in vain");
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < Duration::from_secs(60), "waited in vain");
+        std::thread::yield_now();
+    }
 }
 
 /// Nothing of a secret stays with a process that waits for more.
@@ -166,4 +171,36 @@ fn a_secret_that_was_handed_on_is_wiped() {
         drop(stdin);
         assert!(child.wait().expect("ended").success());
     }
+}
+
+/// Another process that has the same pipe may have made it non-blocking.
+#[test]
+fn pipes_that_do_not_block_are_waited_for() {
+    use rustix::fs::{OFlags, fcntl_setfl};
+    let (input, mut to_input) = std::io::pipe().expect("a pipe");
+    let (mut from_output, output) = std::io::pipe().expect("a pipe");
+    fcntl_setfl(&input, OFlags::NONBLOCK).expect("set");
+    fcntl_setfl(&output, OFlags::NONBLOCK).expect("set");
+    let mut child = command(&["decode", "-", "--format", "ndjson", "--max-secrets", "100000"])
+        .stdin(input)
+        .stdout(output)
+        .spawn()
+        .expect("started");
+
+    // The input is empty while the binary looks for the first time, and the output,
+    // which nobody reads, is full before the input has ended.
+    wait_until(|| {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()));
+        status.expect("procfs").contains("State:\tS")
+    });
+    let writer = std::thread::spawn(move || {
+        to_input.write_all(&b"{*one*}".repeat(20_000)).expect("written");
+    });
+    wait_until(|| rustix::io::ioctl_fionread(&from_output).expect("a count") > 60_000);
+    let mut lines = String::new();
+    from_output.read_to_string(&mut lines).expect("UTF-8");
+
+    writer.join().expect("all was taken");
+    assert_eq!(lines.lines().count(), 20_001);
+    assert!(child.wait().expect("ended").success());
 }
