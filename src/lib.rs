@@ -8,11 +8,13 @@
 //! 3. [`scan`]: finds secrets in a stream of bytes; pure, in constant memory.
 //! 4. [`answer`]: decides what of a secret is shown, and writes it.
 //!
-//! Beside that street stands [`config`]: the operator's decisions, typed and checked.
+//! Beside that street stand [`policy`], which says what may be fetched and from where,
+//! and [`config`]: the operator's decisions, typed and checked.
 //! `tests/architecture.rs` holds every module to these arrows.
 
 pub mod answer;
 pub mod cli;
 pub mod config;
 pub mod decode;
+pub mod policy;
 pub mod scan;

@@ -13,16 +13,17 @@ use std::{
 };
 
 /// Which modules of the crate a module may name.
-const ARROWS: [(&str, &[&str]); 5] = [
+const ARROWS: [(&str, &[&str]); 6] = [
     ("answer", &["scan"]),
     ("cli", &["answer", "config", "decode", "scan"]),
-    ("config", &[]),
+    ("config", &["policy"]),
     ("decode", &["answer", "scan"]),
+    ("policy", &[]),
     ("scan", &[]),
 ];
 
 /// Crates that only these modules may name.
-const CRATES: [(&str, &[&str]); 8] = [
+const CRATES: [(&str, &[&str]); 9] = [
     ("clap", &["cli"]),
     ("config", &["config"]),
     ("encoding_rs", &["scan"]),
@@ -31,6 +32,7 @@ const CRATES: [(&str, &[&str]); 8] = [
     ("rustix", &["cli"]),
     ("serde_json", &["answer"]),
     ("toml", &["config"]),
+    ("url", &["policy"]),
 ];
 
 /// The files of each module, without the tests within them.

@@ -1,0 +1,239 @@
+//! Which addresses may be connected to.
+
+use super::{
+    embedded::embedded,
+    network::{Exception, Network},
+    registry::{metadata, row},
+};
+use std::net::{IpAddr, SocketAddr};
+
+/// What is forbidden, whatever rule asks.
+#[derive(Debug)]
+pub(super) struct Addresses {
+    pub(super) deny_networks: Vec<Network>,
+    pub(super) nat64_prefixes: Vec<Network>,
+    pub(super) own_listeners: Vec<SocketAddr>,
+}
+
+impl Addresses {
+    /// Whether a connection may go to `target` under a rule with these exceptions; the
+    /// error says, for the log, what forbids it.
+    ///
+    /// An IPv6 address is judged, and so is every IPv4 address in it, each by itself:
+    /// an exception for one is none for the other.
+    pub(super) fn judge(&self, target: SocketAddr, exceptions: &[Exception]) -> Result<(), String> {
+        self.judge_one(target, exceptions)
+            .map_err(|forbids| format!("{} is {forbids}", target.ip()))?;
+        let IpAddr::V6(outer) = target.ip() else { return Ok(()) };
+        for (form, inner) in embedded(outer, &self.nat64_prefixes) {
+            let inner = SocketAddr::new(IpAddr::V4(inner), target.port());
+            self.judge_one(inner, exceptions).map_err(|forbids| {
+                format!("{outer} is {} ({form}), which is {forbids}", inner.ip())
+            })?;
+        }
+        Ok(())
+    }
+
+    fn judge_one(&self, target: SocketAddr, exceptions: &[Exception]) -> Result<(), String> {
+        let address = target.ip();
+        if let Some(network) = metadata(address) {
+            return Err(format!("in {network}, where metadata services are: no rule permits it"));
+        }
+        if let Some(network) = self.deny_networks.iter().find(|one| one.contains(address)) {
+            return Err(format!("in {network} of egress.deny_networks"));
+        }
+        if let Some(listener) = self.own_listeners.iter().find(|one| is_own(**one, target)) {
+            return Err(format!("where this server listens, {listener}"));
+        }
+        match row(address) {
+            Some(row) if !row.reachable && !exceptions.iter().any(|one| one.covers(target)) => {
+                Err(format!("in {}, {}", row.network, row.name))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether who connects to `target` reaches `listener`. An unspecified address stands
+/// for every loopback address: listening there is listening everywhere, and connecting
+/// there reaches this machine.
+fn is_own(listener: SocketAddr, target: SocketAddr) -> bool {
+    let (ours, theirs) = (listener.ip().to_canonical(), target.ip());
+    let is_local = |address: IpAddr| address.is_loopback() || address.is_unspecified();
+    let stands_for =
+        (ours.is_unspecified() || theirs.is_unspecified()) && is_local(ours) && is_local(theirs);
+    listener.port() == target.port() && (ours == theirs || stands_for)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(deny: &[&str], nat64: &[&str], listeners: &[&str]) -> Addresses {
+        let networks = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+        Addresses {
+            deny_networks: networks(deny),
+            nat64_prefixes: networks(nat64),
+            own_listeners: listeners.iter().map(|text| text.parse().unwrap()).collect(),
+        }
+    }
+
+    /// What forbids an address at port 80 under a rule with these exceptions; "" if
+    /// nothing does.
+    fn check(addresses: &Addresses, exceptions: &[&str], address: &str, expected: &str) {
+        let exceptions: Vec<_> = exceptions.iter().map(|text| text.parse().unwrap()).collect();
+        let target = SocketAddr::new(address.parse().unwrap(), 80);
+        let verdict = addresses.judge(target, &exceptions).err().unwrap_or_default();
+        assert_eq!(verdict, expected, "{address} {exceptions:?}");
+    }
+
+    #[test]
+    fn what_is_not_globally_reachable_is_forbidden() {
+        let none = addresses(&[], &[], &[]);
+        check(&none, &[], "93.184.216.34", "");
+        check(&none, &[], "2606:2800:220:1::1", "");
+        check(&none, &[], "127.0.0.1", "127.0.0.1 is in 127.0.0.0/8, Loopback");
+        check(&none, &[], "::1", "::1 is in ::1/128, Loopback Address");
+        check(&none, &[], "fd00::1", "fd00::1 is in fc00::/7, Unique-Local");
+        check(&none, &[], "192.0.0.9", "");
+    }
+
+    #[test]
+    fn what_embeds_a_forbidden_address_is_forbidden() {
+        let configured = addresses(&[], &["2606:64::/96"], &[]);
+        let check = |address: &str, expected: &str| check(&configured, &[], address, expected);
+        check("64:ff9b::8.8.8.8", "");
+        check(
+            "64:ff9b::10.0.0.1",
+            "64:ff9b::a00:1 is 10.0.0.1 (NAT64), which is in 10.0.0.0/8, Private-Use",
+        );
+        check("2606:64::8.8.8.8", "");
+        check(
+            "2606:64::10.0.0.1",
+            "2606:64::a00:1 is 10.0.0.1 (NAT64), which is in 10.0.0.0/8, Private-Use",
+        );
+        check("2606::5efe:8.8.8.8", "");
+        check(
+            "2606::5efe:10.0.0.1",
+            "2606::5efe:a00:1 is 10.0.0.1 (ISATAP), which is in 10.0.0.0/8, Private-Use",
+        );
+    }
+
+    #[test]
+    fn exceptions_lift_the_table_for_what_they_name() {
+        let none = addresses(&[], &[], &[]);
+        check(&none, &["127.0.0.1:80"], "127.0.0.1", "");
+        check(&none, &["127.0.0.1:80"], "127.0.0.2", "127.0.0.2 is in 127.0.0.0/8, Loopback");
+        check(&none, &["127.0.0.1:81"], "127.0.0.1", "127.0.0.1 is in 127.0.0.0/8, Loopback");
+        check(&none, &["::1"], "::1", "");
+        check(&none, &["10.0.0.0/8"], "64:ff9b::10.0.0.1", "");
+        check(
+            &none,
+            &["10.0.0.0/8"],
+            "::ffff:10.0.0.1",
+            "::ffff:10.0.0.1 is in ::ffff:0.0.0.0/96, IPv4-mapped Address",
+        );
+        check(
+            &none,
+            &["2002::/16"],
+            "2002:a00:1::",
+            "2002:a00:1:: is 10.0.0.1 (6to4), which is in 10.0.0.0/8, Private-Use",
+        );
+        check(&none, &["2002::/16"], "2002:808:808::", "");
+        check(&none, &["2002::/16", "10.0.0.1"], "2002:a00:1::", "");
+        check(&none, &["2001::/32"], "2001:0:808:808::f7f7:f7f7", "");
+        check(
+            &none,
+            &["2001::/32"],
+            "2001:0:808:808::80ff:fffe",
+            "2001:0:808:808::80ff:fffe is 127.0.0.1 (Teredo, client), which is in 127.0.0.0/8, \
+             Loopback",
+        );
+    }
+
+    #[test]
+    fn no_exception_lifts_a_denied_network() {
+        let denied = addresses(&["10.1.0.0/16", "2606:bad::/32", "8.8.8.0/24"], &[], &[]);
+        let all = &["0.0.0.0/0", "::/0"];
+        check(&denied, all, "10.0.0.1", "");
+        check(&denied, all, "10.1.0.1", "10.1.0.1 is in 10.1.0.0/16 of egress.deny_networks");
+        check(
+            &denied,
+            all,
+            "2606:bad::1",
+            "2606:bad::1 is in 2606:bad::/32 of egress.deny_networks",
+        );
+        check(
+            &denied,
+            all,
+            "64:ff9b::8.8.8.8",
+            "64:ff9b::808:808 is 8.8.8.8 (NAT64), which is in 8.8.8.0/24 of egress.deny_networks",
+        );
+    }
+
+    #[test]
+    fn no_exception_lifts_a_metadata_service_in_any_form() {
+        let configured = addresses(&[], &["2606:64::/96"], &[]);
+        let all = &["0.0.0.0/0", "::/0", "169.254.169.254:80"];
+        for address in [
+            "169.254.169.254",
+            "100.100.100.200",
+            "192.0.0.192",
+            "168.63.129.16",
+            "fe80::1",
+            "fd00:ec2::254",
+            "fd00:ec2::23",
+            "fd20:ce::254",
+            "::ffff:169.254.169.254",
+            "::169.254.169.254",
+            "::ffff:0:169.254.169.254",
+            "64:ff9b::169.254.169.254",
+            "64:ff9b:1::169.254.169.254",
+            "64:ff9b:1:a9fe:a9:fe00::",
+            "64:ff9b:1:a9:fe:a9fe::",
+            "64:ff9b:1::a9:fea9:fe00:0",
+            "2606:64::169.254.169.254",
+            "2002:a9fe:a9fe::1",
+            "2001:0:a9fe:a9fe::",
+            "2001:0:808:808::5601:5601",
+            "2606::5efe:169.254.169.254",
+            "::ffff:168.63.129.16",
+        ] {
+            let target = SocketAddr::new(address.parse().unwrap(), 80);
+            let exceptions: Vec<_> = all.iter().map(|text| text.parse().unwrap()).collect();
+            let forbids = configured.judge(target, &exceptions).expect_err(address);
+            assert!(forbids.ends_with("metadata services are: no rule permits it"), "{forbids}");
+        }
+    }
+
+    #[test]
+    fn no_exception_lifts_where_the_server_listens() {
+        let all = &["0.0.0.0/0", "::/0"];
+        let check = |listener: &str, address: &str, forbidden: bool| {
+            let own = addresses(&[], &[], &[listener]);
+            let target = SocketAddr::new(address.parse().unwrap(), 80);
+            let exceptions: Vec<_> = all.iter().map(|text| text.parse().unwrap()).collect();
+            let verdict = own.judge(target, &exceptions);
+            assert_eq!(verdict.is_err(), forbidden, "{listener} {address} {verdict:?}");
+        };
+        check("127.0.0.1:80", "127.0.0.1", true);
+        check("127.0.0.1:80", "127.0.0.2", false);
+        check("127.0.0.1:81", "127.0.0.1", false);
+        check("127.0.0.1:80", "0.0.0.0", true);
+        check("127.0.0.1:80", "::ffff:127.0.0.1", true);
+        check("10.0.0.5:80", "10.0.0.5", true);
+        check("10.0.0.5:80", "64:ff9b::10.0.0.5", true);
+        check("10.0.0.5:80", "0.0.0.0", false);
+        check("0.0.0.0:80", "127.0.0.1", true);
+        check("0.0.0.0:80", "127.9.9.9", true);
+        check("0.0.0.0:80", "::1", true);
+        check("0.0.0.0:80", "10.0.0.5", false);
+        check("0.0.0.0:81", "127.0.0.1", false);
+        check("[::]:80", "::1", true);
+        check("[::]:80", "127.0.0.1", true);
+        check("[::]:80", "::", true);
+        check("[::ffff:127.0.0.1]:80", "127.0.0.1", true);
+        check("[::1]:80", "::1", true);
+        check("[::1]:80", "127.0.0.1", false);
+    }
+}

@@ -1,0 +1,145 @@
+//! Which documents may be fetched, and from which addresses.
+//!
+//! A [`Policy`] is made of [`Rule`]s and of what no rule can permit. It turns the text
+//! of a URL into an [`ApprovedTarget`], the proof without which nothing is fetched, or
+//! says why it is [`Denied`]. The addresses that a name resolves to are judged by the
+//! target, so that what is judged is what is dialled. The same is asked anew for every
+//! redirect.
+//!
+//! ```
+//! use blueprint_decoder::policy::{DeniedKind, Policy, Rule};
+//!
+//! let rule = Rule::parse("https://docs.example/public/").unwrap();
+//! let policy = Policy::new(vec![rule], Vec::new(), Vec::new(), Vec::new());
+//!
+//! let target = policy.approve("https://docs.example/public/plan.txt").unwrap();
+//! let public = target.judge(&["93.184.216.34".parse().unwrap()]).unwrap();
+//! assert_eq!((target.rule(), public[0].to_string().as_str()), ("rule-1", "93.184.216.34:443"));
+//!
+//! let denied = target.judge(&["127.0.0.1".parse().unwrap()]).unwrap_err();
+//! assert_eq!(denied.kind, DeniedKind::Address);
+//! let denied = policy.approve("https://docs.example/public/..%2fprivate").unwrap_err();
+//! assert_eq!(denied.kind, DeniedKind::Path);
+//! ```
+//!
+//! This module does no I/O: it resolves no name and opens no file. It knows no clock
+//! and nothing else of the crate. What it refuses it never repairs.
+
+mod address;
+mod denied;
+mod embedded;
+mod network;
+mod prefix;
+mod registry;
+mod rule;
+mod source;
+mod target;
+
+pub use denied::{Denied, DeniedKind};
+pub use network::{Exception, Network, NoNetwork};
+pub use rule::{Rule, RuleFault};
+pub use source::shown;
+pub use target::ApprovedTarget;
+
+use address::Addresses;
+use source::{Source, without_secrets};
+use std::{cmp::Reverse, net::SocketAddr, sync::Arc};
+
+/// The rules, and what none of them can permit. What none allows is denied.
+#[derive(Debug, Clone)]
+pub struct Policy(Arc<Grounds>);
+
+/// A rule in its place.
+#[derive(Debug)]
+pub struct NamedRule {
+    /// Its own name, or `rule-<n>` with n from 1.
+    pub name: String,
+    /// What it covers and grants.
+    pub rule: Rule,
+}
+
+/// What a verdict rests on.
+#[derive(Debug)]
+struct Grounds {
+    rules: Vec<NamedRule>,
+    addresses: Addresses,
+}
+
+impl Policy {
+    /// The rules, the networks that no exception opens, the prefixes of translators
+    /// between IPv6 and IPv4, and where this server itself listens.
+    pub fn new(
+        rules: Vec<Rule>,
+        deny_networks: Vec<Network>,
+        nat64_prefixes: Vec<Network>,
+        own_listeners: Vec<SocketAddr>,
+    ) -> Self {
+        let named = |(place, rule): (usize, Rule)| NamedRule { name: rule.name_at(place), rule };
+        let rules = rules.into_iter().enumerate().map(named).collect();
+        let addresses = Addresses { deny_networks, nat64_prefixes, own_listeners };
+        Self(Arc::new(Grounds { rules, addresses }))
+    }
+
+    /// The rules in their order.
+    pub fn rules(&self) -> &[NamedRule] {
+        &self.0.rules
+    }
+
+    /// Judges the text of a URL, and the address if its host is one.
+    pub fn approve(&self, source: &str) -> Result<ApprovedTarget, Denied> {
+        let source = Source::parse(source)?;
+        let rule = self.0.rule_for(&source)?;
+        ApprovedTarget::new(source, rule, &self.0)
+    }
+}
+
+impl Grounds {
+    /// The place of the rule that says most about a URL: the narrowest host, then the
+    /// longest path, then a port; of equals the first. Else what no rule has.
+    fn rule_for(&self, source: &Source) -> Result<usize, Denied> {
+        type Fits = fn(&Rule, &Source) -> bool;
+        let filters: [(DeniedKind, Fits); 4] = [
+            (DeniedKind::Scheme, Rule::has_scheme_of),
+            (DeniedKind::Host, Rule::has_host_of),
+            (DeniedKind::Port, Rule::has_port_of),
+            (DeniedKind::Path, Rule::has_path_of),
+        ];
+        let mut left: Vec<(usize, &NamedRule)> = self.rules.iter().enumerate().collect();
+        for (kind, fits) in filters {
+            let (fitting, others): (Vec<_>, Vec<_>) =
+                left.into_iter().partition(|(_, named)| fits(&named.rule, source));
+            if fitting.is_empty() && !others.is_empty() {
+                return Err(not_allowed(kind, source, &others));
+            }
+            left = fitting;
+        }
+        let narrowness =
+            |(place, named): &(usize, &NamedRule)| (named.rule.narrowness(), Reverse(*place));
+        let narrowest = left.into_iter().max_by_key(narrowness);
+        // There is one, unless there are no rules at all.
+        let none = || not_allowed(DeniedKind::Host, source, &[]);
+        narrowest.map(|(place, _)| place).ok_or_else(none)
+    }
+}
+
+/// `others` are the rules that came closest: they have all but what `kind` says.
+fn not_allowed(kind: DeniedKind, source: &Source, others: &[(usize, &NamedRule)]) -> Denied {
+    let scheme = if source.url.scheme() == "http" { "https" } else { "http" };
+    let (what, instead) = match kind {
+        DeniedKind::Scheme => (source.url.scheme(), format!("begin the URL with {scheme}://")),
+        DeniedKind::Port => ("this port", "use one that is allowed, or leave it out".to_owned()),
+        DeniedKind::Path => ("this path", "use one below a path that is allowed".to_owned()),
+        _ => ("this host", "use one that is allowed".to_owned()),
+    };
+    let detail = format!("{what} is not allowed here: {instead}, or ask the operator for a rule");
+    let names: Vec<&str> = others.iter().map(|(_, named)| named.name.as_str()).collect();
+    let whose = match kind {
+        DeniedKind::Port | DeniedKind::Path => names.join(", "),
+        _ => "any rule".to_owned(),
+    };
+    let reason = format!("not the {} of {whose}: {}", kind.as_str(), without_secrets(&source.url));
+    Denied::new(kind, detail, reason)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,101 @@
+//! What may be requested, and the only way to it.
+
+use super::{
+    Grounds,
+    denied::Denied,
+    source::{Source, without_secrets},
+};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+use url::{Host, Url};
+
+/// A URL that a rule covers. Only [`Policy::approve`](super::Policy::approve) makes one.
+///
+/// Its host is a name, and then what the name resolves to is still to be
+/// [judged](Self::judge), each time anew; or it is an [address](Self::literal).
+#[derive(Clone)]
+pub struct ApprovedTarget {
+    grounds: Arc<Grounds>,
+    /// The place of the rule in the list.
+    rule: usize,
+    url: Url,
+    port: u16,
+    literal: Option<SocketAddr>,
+}
+
+impl ApprovedTarget {
+    pub(super) fn new(source: Source, rule: usize, grounds: &Arc<Grounds>) -> Result<Self, Denied> {
+        let Source { url, host, port } = source;
+        let literal = match host {
+            Host::Domain(_) => None,
+            Host::Ipv4(address) => Some(SocketAddr::new(address.into(), port)),
+            Host::Ipv6(address) => Some(SocketAddr::new(address.into(), port)),
+        };
+        let target = Self { grounds: Arc::clone(grounds), rule, url, port, literal };
+        if let Some(address) = literal {
+            target.judge(&[address.ip()])?;
+        }
+        Ok(target)
+    }
+
+    /// Exactly what is requested; without a fragment.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// The same without its query, for logs and answers.
+    pub fn shown(&self) -> String {
+        without_secrets(&self.url)
+    }
+
+    /// The host as it stands in the URL: an IPv6 address in brackets.
+    pub fn host(&self) -> &str {
+        self.url.host_str().unwrap_or_default()
+    }
+
+    /// The name of the rule that decided.
+    pub fn rule(&self) -> &str {
+        &self.grounds.rules[self.rule].name
+    }
+
+    /// Its place in [`Policy::rules`](super::Policy::rules).
+    pub fn rule_index(&self) -> usize {
+        self.rule
+    }
+
+    /// Where to connect if the host is an address; it is judged already.
+    pub fn literal(&self) -> Option<SocketAddr> {
+        self.literal
+    }
+
+    /// Judges every address that the host resolved to: where to connect, in the same
+    /// order and with the port of the URL. One that is forbidden denies them all.
+    pub fn judge(&self, answers: &[IpAddr]) -> Result<Vec<SocketAddr>, Denied> {
+        let Grounds { rules, addresses } = &*self.grounds;
+        let rule = &rules[self.rule];
+        let judge = |address: &IpAddr| {
+            let target = SocketAddr::new(*address, self.port);
+            match addresses.judge(target, &rule.rule.addresses) {
+                Ok(()) => Ok(target),
+                Err(forbids) => {
+                    let host = self.host();
+                    let reason = format!("{host}, allowed by {}: {forbids}", rule.name);
+                    Err(Denied::address(reason))
+                }
+            }
+        };
+        answers.iter().map(judge).collect()
+    }
+}
+
+impl fmt::Debug for ApprovedTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApprovedTarget")
+            .field("url", &self.shown())
+            .field("rule", &self.rule())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,210 @@
+//! The policy as a whole: which rule decides, and what a denial says.
+
+mod spellings;
+
+use super::*;
+use std::net::IpAddr;
+
+fn policy(rules: &[&str]) -> Policy {
+    let rules = rules.iter().map(|url| Rule::parse(url).unwrap()).collect();
+    Policy::new(rules, Vec::new(), Vec::new(), Vec::new())
+}
+
+/// The name of the rule that decides, or the kind of the denial.
+fn check(policy: &Policy, source: &str, expected: Result<&str, DeniedKind>) {
+    let verdict = policy.approve(source);
+    let found = verdict.as_ref().map(ApprovedTarget::rule).map_err(|denied| denied.kind);
+    assert_eq!(found, expected, "{source}");
+}
+
+fn addresses(texts: &[&str]) -> Vec<IpAddr> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+#[test]
+fn without_rules_nothing_is_allowed() {
+    check(&policy(&[]), "https://a.example/", Err(DeniedKind::Host));
+    check(&policy(&[]), "https://a example/", Err(DeniedKind::MalformedUrl));
+}
+
+#[test]
+fn the_first_part_that_no_rule_has_names_the_denial() {
+    let policy = policy(&["https://a.example:8443/x/", "https://b.example", "http://c.example"]);
+    check(&policy, "https://b.example/y", Ok("rule-2"));
+    check(&policy, "https://a.example:8443/x/y", Ok("rule-1"));
+    check(&policy, "ftp://b.example/", Err(DeniedKind::Scheme));
+    check(&policy, "http://b.example/", Err(DeniedKind::Host));
+    check(&policy, "https://c.example/", Err(DeniedKind::Host));
+    check(&policy, "https://d.example:8443/x/", Err(DeniedKind::Host));
+    check(&policy, "https://a.example/y", Err(DeniedKind::Port));
+    check(&policy, "https://a.example:8443/y", Err(DeniedKind::Path));
+    check(&policy, "https://a.example:8443/x/..%2fy", Err(DeniedKind::Path));
+}
+
+#[test]
+fn http_needs_a_rule_that_says_so() {
+    check(&policy(&["https://*:*"]), "http://a.example/", Err(DeniedKind::Scheme));
+    check(&policy(&["http://*:*"]), "https://a.example/", Err(DeniedKind::Scheme));
+    check(&policy(&["http://*:*"]), "http://a.example/", Ok("rule-1"));
+}
+
+#[test]
+fn the_narrowest_rule_decides_wherever_it_stands() {
+    let rules = [
+        "https://*",
+        "https://*.example",
+        "https://*.a.example",
+        "https://b.a.example",
+        "https://b.a.example/x/",
+        "https://b.a.example:*/x/",
+        "https://b.a.example/x/",
+    ];
+    let check = |source: &str, expected: &str| {
+        check(&policy(&rules), source, Ok(expected));
+        let mut backwards = rules;
+        backwards.reverse();
+        let target = policy(&backwards).approve(source).unwrap();
+        let (index, urls) = (target.rule_index(), policy(&backwards));
+        let decides: usize = expected.strip_prefix("rule-").unwrap().parse().unwrap();
+        assert_eq!(urls.rules()[index].rule.url(), rules[decides - 1], "{source}");
+    };
+    check("https://other/", "rule-1");
+    check("https://x.example/", "rule-2");
+    check("https://x.a.example/", "rule-3");
+    check("https://b.a.example/", "rule-4");
+    check("https://b.a.example/x/y", "rule-5");
+    check("https://b.a.example:8443/x/y", "rule-6");
+}
+
+#[test]
+fn rules_have_names() {
+    let mut named = Rule::parse("https://a.example").unwrap();
+    named.name = Some("docs".to_owned());
+    let other = Rule::parse("https://b.example").unwrap();
+
+    let policy = Policy::new(vec![named, other], Vec::new(), Vec::new(), Vec::new());
+
+    let names: Vec<&str> = policy.rules().iter().map(|rule| rule.name.as_str()).collect();
+    assert_eq!(names, ["docs", "rule-2"]);
+    let target = policy.approve("https://b.example/").unwrap();
+    assert_eq!((target.rule(), target.rule_index()), ("rule-2", 1));
+}
+
+#[test]
+fn a_target_is_what_is_requested() {
+    let policy = policy(&["https://*:*"]);
+
+    let target = policy.approve("HTTPS://A.Example.:8443/x/../y?token=s3cret#z").unwrap();
+
+    assert_eq!(target.url().as_str(), "https://a.example:8443/y?token=s3cret");
+    assert_eq!(target.shown(), "https://a.example:8443/y");
+    assert_eq!(target.host(), "a.example");
+    assert_eq!(target.literal(), None);
+    let debug = format!("{target:?}");
+    assert!(debug.contains("https://a.example:8443/y") && debug.contains("rule-1"), "{debug}");
+    assert!(!debug.contains("s3cret"), "{debug}");
+}
+
+#[test]
+fn one_forbidden_answer_denies_them_all() {
+    let target = policy(&["https://a.example:8443"]).approve("https://a.example:8443").unwrap();
+    let judge = |answers: &[&str]| target.judge(&addresses(answers)).map_err(|denied| denied.kind);
+    let sockets = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+
+    let public = ["93.184.216.34", "2606:2800:220:1::1", "1.1.1.1"];
+    let expected = ["93.184.216.34:8443", "[2606:2800:220:1::1]:8443", "1.1.1.1:8443"];
+    assert_eq!(judge(&public), Ok(sockets(&expected)), "in their order");
+    assert_eq!(judge(&["93.184.216.34", "10.0.0.1"]), Err(DeniedKind::Address));
+    assert_eq!(judge(&["::1", "93.184.216.34"]), Err(DeniedKind::Address));
+    assert_eq!(judge(&[]), Ok(Vec::new()));
+}
+
+#[test]
+fn an_address_in_a_url_needs_a_rule_and_is_judged_at_once() {
+    let none = policy(&["https://a.example"]);
+    check(&none, "https://93.184.216.34/", Err(DeniedKind::Host));
+    check(&none, "https://127.0.0.1/", Err(DeniedKind::Host));
+    let any = policy(&["https://*", "https://127.0.0.1"]);
+    check(&any, "https://93.184.216.34/", Ok("rule-1"));
+    check(&any, "https://127.0.0.1/", Err(DeniedKind::Address));
+    check(&any, "https://[::1]/", Err(DeniedKind::Address));
+
+    let target = any.approve("https://[2606:2800:220:1::1]/x").unwrap();
+
+    assert_eq!(target.literal(), Some("[2606:2800:220:1::1]:443".parse().unwrap()));
+    assert_eq!(target.host(), "[2606:2800:220:1::1]");
+    let target = any.approve("https://93.184.216.34./x").unwrap();
+    assert_eq!(target.literal(), Some("93.184.216.34:443".parse().unwrap()));
+}
+
+#[test]
+fn exceptions_are_those_of_the_rule_that_decides() {
+    let mut inside = Rule::parse("https://in.example:*").unwrap();
+    inside.addresses = vec!["10.0.0.0/8".parse().unwrap(), "127.0.0.1:8443".parse().unwrap()];
+    let mut literal = Rule::parse("https://127.0.0.1:*").unwrap();
+    literal.addresses.clone_from(&inside.addresses);
+    let rules = vec![Rule::parse("https://*:*").unwrap(), inside, literal];
+    let deny = vec!["10.9.0.0/16".parse().unwrap()];
+    let own = vec!["0.0.0.0:9443".parse().unwrap()];
+    let policy = Policy::new(rules, deny, Vec::new(), own);
+    let judge = |source: &str, answer: &str| {
+        let verdict = policy.approve(source).and_then(|target| target.judge(&addresses(&[answer])));
+        verdict.map(|_| ()).map_err(|denied| denied.kind)
+    };
+
+    assert_eq!(judge("https://in.example/", "10.0.0.1"), Ok(()));
+    assert_eq!(judge("https://out.example/", "10.0.0.1"), Err(DeniedKind::Address));
+    assert_eq!(judge("https://in.example/", "10.9.0.1"), Err(DeniedKind::Address));
+    assert_eq!(judge("https://in.example:8443/", "127.0.0.1"), Ok(()));
+    assert_eq!(judge("https://in.example/", "127.0.0.1"), Err(DeniedKind::Address));
+    check(&policy, "https://127.0.0.1:8443/", Ok("rule-3"));
+    check(&policy, "https://127.0.0.1:9443/", Err(DeniedKind::Address));
+}
+
+#[test]
+fn a_denial_tells_the_caller_what_to_do_and_the_log_what_decided() {
+    let check = |rules: &[&str], source: &str, detail: &str, reason: &str| {
+        let denied = policy(rules).approve(source).unwrap_err();
+        assert_eq!((denied.detail.as_str(), denied.reason.as_str()), (detail, reason), "{source}");
+    };
+    let rule = &["https://a.example/x/"];
+    check(
+        rule,
+        "http://a.example/x/?s3cret",
+        "http is not allowed here: begin the URL with https://, or ask the operator for a rule",
+        "not the scheme of any rule: http://a.example/x/",
+    );
+    check(
+        &["http://a.example"],
+        "https://a.example/",
+        "https is not allowed here: begin the URL with http://, or ask the operator for a rule",
+        "not the scheme of any rule: https://a.example/",
+    );
+    check(
+        rule,
+        "https://b.example/x/?s3cret",
+        "this host is not allowed here: use one that is allowed, or ask the operator for a rule",
+        "not the host of any rule: https://b.example/x/",
+    );
+    check(
+        rule,
+        "https://a.example:1/x/?s3cret",
+        "this port is not allowed here: use one that is allowed, or leave it out, or ask the \
+         operator for a rule",
+        "not the port of rule-1: https://a.example:1/x/",
+    );
+    check(
+        rule,
+        "https://a.example/y?s3cret",
+        "this path is not allowed here: use one below a path that is allowed, or ask the operator \
+         for a rule",
+        "not the path of rule-1: https://a.example/y",
+    );
+    check(
+        &["https://*"],
+        "https://10.0.0.1/?s3cret",
+        "the host leads to an address that may not be fetched from: use a source with a public \
+         address, or ask the operator to permit this one",
+        "10.0.0.1, allowed by rule-1: 10.0.0.1 is in 10.0.0.0/8, Private-Use",
+    );
+}
