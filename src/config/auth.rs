@@ -5,6 +5,7 @@ use super::{
     kind::{Kind, choice, flag, path, text},
     reader::Section,
 };
+use crate::policy::Exception;
 use std::path::PathBuf;
 
 /// Who may call.
@@ -43,7 +44,7 @@ pub struct Jwt {
     /// The issuer's keys at a URL.
     pub jwks_url: Option<String>,
     /// Addresses that the URL may reach besides public ones.
-    pub addresses: Vec<String>,
+    pub addresses: Vec<Exception>,
     /// The claim that names the tenant.
     pub tenant_claim: String,
     /// The claim that names the role.

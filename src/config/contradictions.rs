@@ -6,11 +6,13 @@ use super::{
     rate_limit::Backend,
     reader::{Fault, Setting},
 };
+use crate::policy::Rule;
+use std::collections::BTreeSet;
 
 /// One fault for each pair of keys that contradict each other, named by the key that
 /// asks for something.
 pub(super) fn contradictions(config: &Config, settings: &[Setting]) -> Vec<Fault> {
-    let Config { server, rate_limit, auth, audit, .. } = config;
+    let Config { server, rate_limit, egress, auth, audit, .. } = config;
     let jwt = &auth.jwt;
     let rules = [
         (
@@ -33,6 +35,7 @@ pub(super) fn contradictions(config: &Config, settings: &[Setting]) -> Vec<Fault
             "server.tls.client_ca_file",
             "needs server.tls.cert_file",
         ),
+        (repeats_a_name(&egress.allow), "egress.allow", "two rules have the same name"),
         (
             auth.mode == Mode::Off && !server.bind.ip().is_loopback() && !auth.allow_anonymous,
             "server.bind",
@@ -69,6 +72,12 @@ pub(super) fn contradictions(config: &Config, settings: &[Setting]) -> Vec<Fault
     ];
     let broken = rules.into_iter().filter(|(broken, ..)| *broken);
     broken.map(|(_, key, allowed)| fault(settings, key, allowed)).collect()
+}
+
+/// A rule without a name has one, too, and another may have taken that.
+fn repeats_a_name(rules: &[Rule]) -> bool {
+    let mut names = BTreeSet::new();
+    !rules.iter().enumerate().all(|(place, rule)| names.insert(rule.name_at(place)))
 }
 
 fn fault(settings: &[Setting], key: &str, allowed: &str) -> Fault {

@@ -1,12 +1,12 @@
 //! `[egress]`: what may be fetched, from where and in what time.
 
 use super::{
-    Network,
     kind::{Kind, Raw, duration, flag, number, path, quoted, socket, text},
     network,
     reader::Section,
 };
-use config::ValueKind;
+use crate::policy::{Exception, Network, Rule};
+use config::{Map, Value, ValueKind};
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
@@ -18,7 +18,7 @@ use std::{
 #[derive(Debug, Clone, PartialEq)]
 pub struct Egress {
     /// The rules; what none allows is denied.
-    pub allow: Vec<AllowRule>,
+    pub allow: Vec<Rule>,
     /// Networks that are never reached.
     pub deny_networks: Vec<Network>,
     /// Prefixes of NAT64 in use here.
@@ -49,19 +49,6 @@ pub struct Egress {
     pub circuit: Circuit,
 }
 
-/// One allow rule as it is written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AllowRule {
-    /// `scheme://host[:port][/path/prefix/]`.
-    pub url: String,
-    /// Its label in metrics and explanations.
-    pub name: Option<String>,
-    /// What this rule alone may reach: `CIDR`, `IP` or `IP:port`.
-    pub addresses: Vec<String>,
-    /// Holds an `Authorization` header.
-    pub authorization_file: Option<PathBuf>,
-}
-
 /// When an origin is left alone.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Circuit {
@@ -79,7 +66,7 @@ impl Egress {
         Self {
             allow: section.take("allow", rule().list()),
             deny_networks: section.take("deny_networks", network().list()),
-            nat64_prefixes: section.take("nat64_prefixes", network().list()),
+            nat64_prefixes: section.take("nat64_prefixes", nat64_prefix().list()),
             max_redirects: section.take("max_redirects", number(0..=20)),
             connect_timeout: section.take("connect_timeout", time()),
             first_byte_timeout: section.take("first_byte_timeout", time()),
@@ -106,69 +93,61 @@ impl Circuit {
     }
 }
 
-fn rule() -> Kind<AllowRule> {
-    let parse = |raw: Raw<'_>| {
-        let mut rule = AllowRule {
-            url: String::new(),
-            name: None,
-            addresses: Vec::new(),
-            authorization_file: None,
-        };
-        match raw {
-            Raw::Toml(value) if let ValueKind::Table(table) = &value.kind => {
-                for (key, value) in table {
-                    let raw = Raw::Toml(value);
-                    match key.as_str() {
-                        "url" => rule.url = raw.string()?.to_owned(),
-                        "name" => rule.name = Some((text("").parse)(raw)?),
-                        "addresses" => rule.addresses = (address_of_a_rule().list().parse)(raw)?,
-                        "authorization_file" => {
-                            rule.authorization_file = Some((path().parse)(raw)?);
-                        }
-                        _ => return None,
-                    }
-                }
-            }
-            _ => rule.url = raw.string()?.to_owned(),
-        }
-        let schemes = ["https://", "http://"];
-        let rest = schemes.iter().find_map(|scheme| rule.url.strip_prefix(scheme))?;
-        let fits =
-            !rest.is_empty() && !rest.contains(|c: char| c.is_whitespace() || "@?#".contains(c));
-        fits.then_some(rule)
+fn rule() -> Kind<Rule> {
+    let parse = |raw: Raw<'_>| match raw {
+        Raw::Toml(value) if let ValueKind::Table(table) = &value.kind => table_of_a_rule(table),
+        _ => Rule::parse(raw.string()?).ok(),
     };
-    let allowed = "\"https://host[:port][/prefix/]\" or a table with url, and name, addresses \
-                   and authorization_file where needed";
+    let allowed = "\"https://host[:port][/prefix/]\" with *.name or * for hosts and * for ports, or \
+                   a table with url, and name, addresses and authorization_file where needed";
     Kind::new(allowed, parse, show_rule)
 }
 
-/// `CIDR`, `IP` or `IP:port`.
-pub(super) fn address_of_a_rule() -> Kind<String> {
-    let parse = |text: &str| {
-        let fits =
-            (network().parse)(Raw::Text(text)).is_some() || text.parse::<SocketAddr>().is_ok();
-        fits.then(|| text.to_owned())
-    };
-    Kind::string("a network, an address or an address with a port", parse, String::clone)
+fn table_of_a_rule(table: &Map<String, Value>) -> Option<Rule> {
+    let mut rule = Rule::parse(Raw::Toml(table.get("url")?).string()?).ok()?;
+    for (key, value) in table {
+        let raw = Raw::Toml(value);
+        match key.as_str() {
+            "url" => {}
+            "name" => rule.name = Some((text("").parse)(raw)?),
+            "addresses" => rule.addresses = (address_of_a_rule().list().parse)(raw)?,
+            "authorization_file" => rule.authorization_file = Some((path().parse)(raw)?),
+            _ => return None,
+        }
+    }
+    Some(rule)
 }
 
-fn show_rule(rule: &AllowRule) -> String {
-    let AllowRule { url, name, addresses, authorization_file } = rule;
-    let mut fields = vec![format!("url = {}", quoted(url))];
-    if let Some(name) = name {
+/// `CIDR`, `IP` or `IP:port`.
+pub(super) fn address_of_a_rule() -> Kind<Exception> {
+    let allowed = "a network, an address or an address with a port";
+    Kind::string(allowed, |text| text.parse().ok(), Exception::to_string)
+}
+
+fn show_rule(rule: &Rule) -> String {
+    let url = quoted(rule.url());
+    let mut fields = vec![format!("url = {url}")];
+    if let Some(name) = &rule.name {
         fields.push(format!("name = {}", quoted(name)));
     }
-    if !addresses.is_empty() {
-        let addresses: Vec<String> = addresses.iter().map(|address| quoted(address)).collect();
-        fields.push(format!("addresses = [{}]", addresses.join(", ")));
+    if !rule.addresses.is_empty() {
+        let addresses = (address_of_a_rule().list().show)(&rule.addresses);
+        fields.push(format!("addresses = {addresses}"));
     }
-    if let Some(file) = authorization_file {
-        fields.push(format!("authorization_file = {}", quoted(&file.display().to_string())));
+    if let Some(file) = &rule.authorization_file {
+        fields.push(format!("authorization_file = {}", (path().show)(file)));
     }
     match fields.as_slice() {
-        [_] => quoted(url),
+        [_] => url,
         fields => format!("{{ {} }}", fields.join(", ")),
     }
+}
+
+/// The prefix of a translator: where behind it the IPv4 address stands must be known.
+fn nat64_prefix() -> Kind<Network> {
+    let parse = |text: &str| text.parse().ok().filter(Network::is_nat64_prefix);
+    let allowed = "an IPv6 network of /32, /40, /48, /56, /64 or /96, such as \"64:ff9b:1::/96\"";
+    Kind::string(allowed, parse, Network::to_string)
 }
 
 fn content_type() -> Kind<String> {

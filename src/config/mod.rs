@@ -3,7 +3,7 @@
 //! Later layers win: the embedded `config/default.toml`, a file, the environment.
 //! Each section is a small typed struct in its own file, whose `read` names every
 //! key with the kind of value that it accepts. No module that is configured
-//! knows this one: it is handed its values.
+//! knows this one: it is handed its values, in its own types where it has some.
 
 mod audit;
 mod auth;
@@ -20,7 +20,7 @@ mod telemetry;
 
 pub use audit::{Audit, Durability, OnFailure as AuditOnFailure};
 pub use auth::{Auth, Jwt, Mode};
-pub use egress::{AllowRule, Circuit, Egress};
+pub use egress::{Circuit, Egress};
 pub use limits::Limits;
 pub use overload::Overload;
 pub use rate_limit::{Backend, OnFailure as RateLimitOnFailure, RateLimit, Valkey};
@@ -28,10 +28,11 @@ pub use reader::{Fault, Setting};
 pub use server::{Server, Shutdown, Tls};
 pub use telemetry::{LogFormat, Telemetry};
 
+use crate::policy::Network;
 use kind::Kind;
 use layers::Layer;
 use reader::Reader;
-use std::{ffi::OsString, fmt, net::IpAddr, path::Path};
+use std::{ffi::OsString, path::Path};
 
 /// The first layer.
 const DEFAULT: &str = include_str!("../../config/default.toml");
@@ -64,15 +65,6 @@ pub struct Loaded {
     pub config: Config,
     /// The same, key by key in the order of the sections, with where each is from.
     pub settings: Vec<Setting>,
-}
-
-/// A network: an address and how many of its bits count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
-    /// The address; the bits beyond the prefix are zero.
-    pub address: IpAddr,
-    /// How many bits count.
-    pub prefix: u8,
 }
 
 impl Config {
@@ -123,34 +115,8 @@ fn read(layers: &[Layer]) -> (Loaded, Vec<Fault>) {
 
 /// A network, or an address by itself.
 fn network() -> Kind<Network> {
-    let parse = |text: &str| {
-        let (address, prefix) = match text.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().ok()?;
-        let (bits, width) = match address {
-            IpAddr::V4(address) => (u128::from(address.to_bits()) << 96, 32),
-            IpAddr::V6(address) => (address.to_bits(), 128),
-        };
-        let prefix = match prefix {
-            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-                digits.parse().ok()?
-            }
-            Some(_) => return None,
-            None => width,
-        };
-        let beyond = bits.checked_shl(u32::from(prefix)).unwrap_or(0);
-        (prefix <= width && beyond == 0).then_some(Network { address, prefix })
-    };
     let allowed = "a network such as \"10.0.0.0/8\" without bits beyond its prefix, or an address";
-    Kind::string(allowed, parse, Network::to_string)
-}
-
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.prefix)
-    }
+    Kind::string(allowed, |text| text.parse().ok(), Network::to_string)
 }
 
 #[cfg(test)]

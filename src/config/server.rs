@@ -1,11 +1,11 @@
 //! `[server]`: where the service listens and what it grants a connection.
 
 use super::{
-    Network,
     kind::{duration, number, path, size, socket, text},
     network,
     reader::Section,
 };
+use crate::policy::Network;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 /// Where the service listens and what it grants a connection.

@@ -47,7 +47,7 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(config.rate_limit.backend, Backend::Memory);
     assert_eq!(config.rate_limit.on_failure, RateLimitOnFailure::Local);
     assert_eq!(config.egress.allow.len(), 1);
-    assert_eq!(config.egress.allow[0].url, "https://raw.githubusercontent.com");
+    assert_eq!(config.egress.allow[0].url(), "https://raw.githubusercontent.com");
     assert_eq!(config.egress.content_types.len(), 8);
     assert!(config.egress.hosts.is_empty());
     assert_eq!(config.auth.mode, Mode::Off);
@@ -208,6 +208,11 @@ fn contradictions_are_faults() {
         "needs rate_limit.valkey.url",
     );
     check("[audit]\ndir = \"d\"", "audit.dir", "needs audit.key_file");
+    let allow = |rules: &str| format!("[egress]\nallow = [{rules}]");
+    let named = |name: &str| format!("{{ url = \"https://a\", name = \"{name}\" }}");
+    let twice = "two rules have the same name";
+    check(&allow(&[named("n"), named("n")].join(", ")), "egress.allow = [{ url", twice);
+    check(&allow(&[named("rule-2"), "\"https://b\"".to_owned()].join(", ")), "egress", twice);
 }
 
 #[test]
@@ -227,11 +232,13 @@ fn what_goes_together_is_no_contradiction() {
         [audit]
         dir = "d"
         key_file = "k"
+        [egress]
+        allow = ["https://a", "https://a", { url = "https://a", name = "rule-1a" }]
     "#;
 
     let faults = load(file, &[]).expect_err("parts that do not exist");
 
-    assert_eq!(faults.len(), 14, "{faults:#?}");
+    assert_eq!(faults.len(), 15, "{faults:#?}");
     assert!(faults.iter().all(|fault| fault.ends_with("leave the default")), "{faults:#?}");
 }
 

@@ -33,7 +33,24 @@ fn rules_and_hosts_are_held_to_their_shape() {
     check("allow = [\"ftp://a\"]", None);
     check("allow = [\"https://\"]", None);
     check("allow = [\"https://a b\"]", None);
+    check("allow = [\"https://a/?q\"]", None);
+    check("allow = [\"https://a/x/../\"]", None);
+    check("allow = [\"https://a:0\"]", None);
+    check("allow = [\"https://a*\"]", None);
+    check("allow = [\"https://*.a:*/x\"]", Some("[\"https://*.a:*/x\"]"));
+    check(
+        "allow = [{ url = \"https://a\", addresses = [\"10.0.0.1\", \"fd00::/8\", \"[::1]:1\"] }]",
+        Some("[{ url = \"https://a\", addresses = [\"10.0.0.1/32\", \"fd00::/8\", \"[::1]:1\"] }]"),
+    );
+    check("allow = [{ url = 7 }]", None);
+    check("allow = [{ url = \"https://a\", addresses = [\"10.0.0.1/8\"] }]", None);
+    check("allow = [{ url = \"https://a\", addresses = [\"10.0.0.1:0\"] }]", None);
     check("allow = [7]", None);
+    check("deny_networks = [\"10.0.0.0/8\"]", Some("[\"10.0.0.0/8\"]"));
+    check("deny_networks = [\"10.0.0.1/8\"]", None);
+    check("nat64_prefixes = [\"64:ff9b:1::/96\"]", Some("[\"64:ff9b:1::/96\"]"));
+    check("nat64_prefixes = [\"64:ff9b:1::/95\"]", None);
+    check("nat64_prefixes = [\"10.0.0.0/32\"]", None);
     check(
         "hosts = { \"a.example\" = [\"10.0.0.1\", \"::1\"] }",
         Some("{ \"a.example\" = [\"10.0.0.1\", \"::1\"] }"),
