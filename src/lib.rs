@@ -3,18 +3,26 @@
 //!
 //! A document flows one way through the crate, and so do the imports:
 //!
-//! 1. [`cli`]: the edge. Parses arguments, opens documents, chooses exit codes.
-//! 2. [`decode`]: one decode, from the first byte to the answer.
-//! 3. [`scan`]: finds secrets in a stream of bytes; pure, in constant memory.
-//! 4. [`answer`]: decides what of a secret is shown, and writes it.
+//! 1. [`cli`] and [`http`]: the edge. Parse what is asked, say what came of it.
+//! 2. [`decode`]: the decoder service; one decode, from request to result.
+//! 3. [`policy`]: which documents may be fetched, and from which addresses; pure.
+//! 4. [`fetch`]: gets an approved document, and nothing else.
+//! 5. [`scan`]: finds secrets in a stream of bytes; pure, in constant memory.
+//! 6. [`answer`]: decides what of a secret is shown, and writes it.
 //!
-//! Beside that street stand [`policy`], which says what may be fetched and from where,
-//! and [`config`]: the operator's decisions, typed and checked.
-//! `tests/architecture.rs` holds every module to these arrows.
+//! Beside that street stand [`config`], the operator's decisions, typed and checked;
+//! [`telemetry`], what the service says about itself; and [`failure`], why a decode did
+//! not succeed and whose fault it is. [`app`] wires it all. `tests/architecture.rs`
+//! holds every module to these arrows.
 
 pub mod answer;
+pub mod app;
 pub mod cli;
 pub mod config;
 pub mod decode;
+pub mod failure;
+pub mod fetch;
+pub mod http;
 pub mod policy;
 pub mod scan;
+pub mod telemetry;

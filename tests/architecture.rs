@@ -13,26 +13,45 @@ use std::{
 };
 
 /// Which modules of the crate a module may name.
-const ARROWS: [(&str, &[&str]); 6] = [
-    ("answer", &["scan"]),
-    ("cli", &["answer", "config", "decode", "scan"]),
-    ("config", &["policy"]),
-    ("decode", &["answer", "scan"]),
+const ARROWS: [(&str, &[&str]); 11] = [
+    ("answer", &["failure", "scan"]),
+    ("app", &["config", "decode", "fetch", "http", "policy", "scan", "telemetry"]),
+    (
+        "cli",
+        &["answer", "app", "config", "decode", "failure", "fetch", "http", "scan", "telemetry"],
+    ),
+    ("config", &["policy", "telemetry"]),
+    ("decode", &["answer", "failure", "fetch", "policy", "scan", "telemetry"]),
+    ("failure", &[]),
+    ("fetch", &["policy", "scan"]),
+    ("http", &["answer", "decode", "failure", "scan", "telemetry"]),
     ("policy", &[]),
     ("scan", &[]),
+    ("telemetry", &["failure"]),
 ];
 
 /// Crates that only these modules may name.
-const CRATES: [(&str, &[&str]); 9] = [
+const CRATES: [(&str, &[&str]); 20] = [
+    ("anyhow", &["app", "cli", "config", "main"]),
+    ("axum", &["app", "http"]),
     ("clap", &["cli"]),
     ("config", &["config"]),
     ("encoding_rs", &["scan"]),
+    ("flate2", &["fetch"]),
+    ("hyper", &["http"]),
+    ("hyper_util", &["http"]),
     ("indicatif", &["cli"]),
     ("memchr", &["scan"]),
+    ("prometheus", &["telemetry"]),
+    ("reqwest", &["fetch"]),
     ("rustix", &["cli"]),
-    ("serde_json", &["answer"]),
+    ("rustls", &["fetch"]),
+    ("serde_json", &["answer", "config", "http"]),
     ("toml", &["config"]),
+    ("tower_http", &["http"]),
+    ("tracing_subscriber", &["telemetry"]),
     ("url", &["policy"]),
+    ("uuid", &["http"]),
 ];
 
 /// The files of each module, without the tests within them.
@@ -72,7 +91,7 @@ fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
 /// `use crate::{name, …}`.
 fn named(text: &str) -> BTreeSet<String> {
     let path = Regex::new(r"\bcrate::(\w+)").expect("a regex");
-    let group = Regex::new(r"(?s)\bcrate::\{(.*?)\n\};|\bcrate::\{([^\n]*)\};").expect("a regex");
+    let group = Regex::new(r"(?s)\bcrate::\{([^\n]*)\};|\bcrate::\{(.*?)\n\};").expect("a regex");
     let nested = Regex::new(r"(?s)\{[^{}]*\}").expect("a regex");
     let mut names: BTreeSet<String> =
         path.captures_iter(text).map(|found| found[1].to_owned()).collect();
@@ -148,5 +167,6 @@ fn names_are_found_in_every_form() {
         "use crate::{\n    answer::{self, Form},\n    decode::Decode,\n};",
         &["answer", "decode"],
     );
+    check("use crate::{answer, scan};\nuse x::{\n    other,\n};", &["answer", "scan"]);
     check("use super::scan;", &[]);
 }

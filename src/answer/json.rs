@@ -1,43 +1,78 @@
 //! The answer for programs: one JSON document, or a line of JSON for each secret.
 
-use super::{Failure, Form, Outcome, Output, Tally, Timing, UNCLASSIFIED};
+use super::{
+    Fetch, Finished, Form, Heading, Output, Problem, Tally, Timing, UNCLASSIFIED, WipedBuffer,
+};
 use crate::scan::{Secret, StoppedBy, Summary};
 use serde::{Serialize, Serializer, ser::SerializeMap};
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    ops::ControlFlow,
+};
 
 /// One JSON document. The secrets are written as they come, a line each.
 pub struct Json<W> {
     to: W,
-    output: Output,
+    heading: Heading,
+    encoder: Encoder,
     secrets: u64,
 }
 
 impl<W: Write> Json<W> {
-    /// A document yet to be begun.
-    pub fn new(to: W, output: Output) -> Self {
-        Self { to, output, secrets: 0 }
+    /// A document yet to be begun, whose secrets take at most so many bytes.
+    pub fn new(to: W, heading: Heading, output: Output, max_bytes: Option<u64>) -> Self {
+        Self { to, heading, encoder: Encoder::new(output, max_bytes), secrets: 0 }
+    }
+
+    /// The brace that opens the document, and what it says before its secrets.
+    fn open(&mut self) -> io::Result<()> {
+        self.to.write_all(b"{")?;
+        let Heading { request_id, source } = &self.heading;
+        for (name, value) in [("request_id", request_id), ("source", source)] {
+            if let Some(value) = value {
+                write!(self.to, "\"{name}\":")?;
+                serde_json::to_writer(&mut self.to, value)?;
+                self.to.write_all(b",")?;
+            }
+        }
+        Ok(())
     }
 }
 
 impl<W: Write> Form for Json<W> {
-    fn secret(&mut self, secret: &Secret<'_>) -> io::Result<()> {
-        let Some(shown) = Shown::of(secret, self.output) else { return Ok(()) };
-        let before: &[u8] = if self.secrets == 0 { b"{\"secrets\":[\n" } else { b",\n" };
+    fn secret(&mut self, secret: &Secret<'_>) -> io::Result<ControlFlow<()>> {
+        match self.encoder.encode(secret)? {
+            Encoded::Nothing => return Ok(ControlFlow::Continue(())),
+            Encoded::NoRoom => return Ok(ControlFlow::Break(())),
+            Encoded::Json => {}
+        }
+        if self.secrets == 0 {
+            self.open()?;
+            self.to.write_all(b"\"secrets\":[\n")?;
+        } else {
+            self.to.write_all(b",\n")?;
+        }
         self.secrets += 1;
-        self.to.write_all(before)?;
-        Ok(serde_json::to_writer(&mut self.to, &shown)?)
+        self.to.write_all(&self.encoder.json)?;
+        Ok(ControlFlow::Continue(()))
     }
 
-    fn finish(&mut self, outcome: &Outcome<'_>) -> io::Result<()> {
-        let before: &[u8] = match (self.output, self.secrets) {
-            (Output::Summary, _) => b"{",
-            (_, 0) => b"{\"secrets\":[],\n",
-            _ => b"\n],\n",
-        };
-        self.to.write_all(before)?;
-        let End { summary, timing_ms } = End::of(outcome);
+    fn finish(&mut self, finished: &Finished<'_>) -> io::Result<()> {
+        if self.secrets > 0 {
+            self.to.write_all(b"\n],\n")?;
+        } else {
+            self.open()?;
+            if self.encoder.output != Output::Summary {
+                self.to.write_all(b"\"secrets\":[],\n")?;
+            }
+        }
+        let End { summary, fetch, timing_ms } = End::of(finished);
         self.to.write_all(b"\"summary\":")?;
         serde_json::to_writer(&mut self.to, &summary)?;
+        if let Some(fetch) = fetch {
+            self.to.write_all(b",\"fetch\":")?;
+            serde_json::to_writer(&mut self.to, fetch)?;
+        }
         self.to.write_all(b",\"timing_ms\":")?;
         serde_json::to_writer(&mut self.to, &timing_ms)?;
         self.to.write_all(b"}\n")
@@ -45,14 +80,15 @@ impl<W: Write> Form for Json<W> {
 
     /// A document that fails half way stays half a document: no reader can take it
     /// for a whole one. One that fails before its first secret is the problem.
-    fn fail(&mut self, failure: &Failure) -> io::Result<()> {
+    fn fail(&mut self, problem: &Problem) -> io::Result<()> {
         if self.secrets > 0 {
             return Ok(());
         }
-        write_error(&mut self.to, failure)
+        write_error(&mut self.to, problem)
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        self.encoder.forget();
         self.to.flush()
     }
 }
@@ -60,85 +96,134 @@ impl<W: Write> Form for Json<W> {
 /// A JSON object a line: each secret, then the end.
 pub struct Ndjson<W> {
     to: W,
-    output: Output,
+    heading: Heading,
+    encoder: Encoder,
 }
 
 impl<W: Write> Ndjson<W> {
-    /// Lines yet to be written.
-    pub fn new(to: W, output: Output) -> Self {
-        Self { to, output }
+    /// Lines yet to be written, whose secrets take at most so many bytes.
+    pub fn new(to: W, heading: Heading, output: Output, max_bytes: Option<u64>) -> Self {
+        Self { to, heading, encoder: Encoder::new(output, max_bytes) }
     }
 }
 
 impl<W: Write> Form for Ndjson<W> {
-    fn secret(&mut self, secret: &Secret<'_>) -> io::Result<()> {
-        let Some(shown) = Shown::of(secret, self.output) else { return Ok(()) };
-        serde_json::to_writer(&mut self.to, &shown)?;
+    fn secret(&mut self, secret: &Secret<'_>) -> io::Result<ControlFlow<()>> {
+        match self.encoder.encode(secret)? {
+            Encoded::Nothing => return Ok(ControlFlow::Continue(())),
+            Encoded::NoRoom => return Ok(ControlFlow::Break(())),
+            Encoded::Json => {}
+        }
+        self.to.write_all(&self.encoder.json)?;
+        self.to.write_all(b"\n")?;
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn finish(&mut self, finished: &Finished<'_>) -> io::Result<()> {
+        #[derive(Serialize)]
+        struct Line<'a> {
+            #[serde(flatten)]
+            heading: &'a Heading,
+            #[serde(flatten)]
+            end: End<'a>,
+        }
+        let line = Line { heading: &self.heading, end: End::of(finished) };
+        serde_json::to_writer(&mut self.to, &line)?;
         self.to.write_all(b"\n")
     }
 
-    fn finish(&mut self, outcome: &Outcome<'_>) -> io::Result<()> {
-        serde_json::to_writer(&mut self.to, &End::of(outcome))?;
-        self.to.write_all(b"\n")
-    }
-
-    fn fail(&mut self, failure: &Failure) -> io::Result<()> {
-        write_error(&mut self.to, failure)
+    fn fail(&mut self, problem: &Problem) -> io::Result<()> {
+        write_error(&mut self.to, problem)
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        self.encoder.forget();
         self.to.flush()
     }
 }
 
-fn write_error(to: &mut impl Write, failure: &Failure) -> io::Result<()> {
+fn write_error(to: &mut impl Write, problem: &Problem) -> io::Result<()> {
     #[derive(Serialize)]
     struct Error<'a> {
-        error: &'a Failure,
+        error: &'a Problem,
     }
-    serde_json::to_writer(&mut *to, &Error { error: failure })?;
+    serde_json::to_writer(&mut *to, &Error { error: problem })?;
     to.write_all(b"\n")
 }
 
-/// A secret as an output shows it.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Shown<'a> {
-    Full {
-        index: u64,
-        value: &'a str,
-        category: &'a str,
-        offset: u64,
-        line: Option<u64>,
-        pair: usize,
-        truncated: bool,
-    },
-    Masked {
-        index: u64,
-        pair: usize,
-        value: Mask<'a>,
-    },
+/// Turns secrets into JSON, one at a time, as long as there is room for them.
+pub(super) struct Encoder {
+    output: Output,
+    /// The secret at hand.
+    json: WipedBuffer,
+    /// How many more bytes the answer may have, where that is bounded.
+    room: Option<u64>,
 }
 
-impl<'a> Shown<'a> {
-    fn of(secret: &Secret<'a>, output: Output) -> Option<Self> {
-        match output {
-            Output::Full => Some(Self::Full {
-                index: secret.index,
-                value: secret.reveal(),
-                category: secret.category(),
-                offset: secret.offset,
-                line: secret.line,
-                pair: secret.pair,
-                truncated: secret.truncated,
-            }),
-            Output::Masked => Some(Self::Masked {
-                index: secret.index,
-                pair: secret.pair,
-                value: Mask::of(secret),
-            }),
-            Output::Summary => None,
+/// What became of a secret.
+pub(super) enum Encoded {
+    /// The output shows nothing of it.
+    Nothing,
+    /// It stands in the encoder's buffer.
+    Json,
+    /// It would exceed the bound.
+    NoRoom,
+}
+
+impl Encoder {
+    pub(super) fn new(output: Output, max_bytes: Option<u64>) -> Self {
+        Self { output, json: WipedBuffer::default(), room: max_bytes }
+    }
+
+    pub(super) fn is_bounded(&self) -> bool {
+        self.room.is_some()
+    }
+
+    pub(super) fn encode(&mut self, secret: &Secret<'_>) -> io::Result<Encoded> {
+        self.json.clear();
+        match self.output {
+            Output::Full => self.full(secret)?,
+            Output::Masked => self.masked(secret)?,
+            Output::Summary => return Ok(Encoded::Nothing),
         }
+        if let Some(room) = &mut self.room {
+            // A byte more for what separates it from the next.
+            let Some(left) = room.checked_sub(self.json.len() as u64 + 1) else {
+                return Ok(Encoded::NoRoom);
+            };
+            *room = left;
+        }
+        Ok(Encoded::Json)
+    }
+
+    /// Keeps nothing of the last secret.
+    pub(super) fn forget(&mut self) {
+        self.json.clear();
+    }
+
+    // Field by field: derived code costs half as much again as the scan of a page.
+
+    fn full(&mut self, secret: &Secret<'_>) -> io::Result<()> {
+        self.field(b"{\"index\":", &secret.index)?;
+        self.field(b",\"value\":", secret.reveal())?;
+        self.field(b",\"category\":", secret.category())?;
+        self.field(b",\"offset\":", &secret.offset)?;
+        self.field(b",\"line\":", &secret.line)?;
+        self.field(b",\"pair\":", &secret.pair)?;
+        self.field(b",\"truncated\":", &secret.truncated)?;
+        self.json.write_all(b"}")
+    }
+
+    fn masked(&mut self, secret: &Secret<'_>) -> io::Result<()> {
+        self.field(b"{\"index\":", &secret.index)?;
+        self.field(b",\"pair\":", &secret.pair)?;
+        self.field(b",\"value\":", &Mask::of(secret))?;
+        self.json.write_all(b"}")
+    }
+
+    fn field<T: Serialize + ?Sized>(&mut self, name: &[u8], value: &T) -> io::Result<()> {
+        self.json.write_all(name)?;
+        Ok(serde_json::to_writer(&mut self.json, value)?)
     }
 }
 
@@ -170,6 +255,8 @@ impl Serialize for Mask<'_> {
 #[derive(Serialize)]
 struct End<'a> {
     summary: SummaryAndCategories<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fetch: Option<&'a Fetch>,
     timing_ms: Timing,
 }
 
@@ -184,17 +271,18 @@ struct SummaryAndCategories<'a> {
 }
 
 impl<'a> End<'a> {
-    fn of(outcome: &Outcome<'a>) -> Self {
-        let Summary { returned, stopped_by, bytes_scanned, unterminated } = *outcome.summary;
+    fn of(finished: &Finished<'a>) -> Self {
+        let Summary { returned, stopped_by, bytes_scanned, unterminated } = *finished.summary;
         Self {
             summary: SummaryAndCategories {
                 returned,
                 stopped_by: stopped_by.map(stopped_by_name),
                 bytes_scanned,
                 unterminated,
-                categories: outcome.tally,
+                categories: finished.tally,
             },
-            timing_ms: outcome.timing,
+            fetch: finished.fetch,
+            timing_ms: finished.timing,
         }
     }
 }

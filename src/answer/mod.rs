@@ -11,14 +11,18 @@
 
 mod escape;
 mod json;
+mod problem;
 mod report;
+mod wiped;
 
 pub use escape::Escaped;
 pub use json::{Json, Ndjson};
+pub use problem::Problem;
 pub use report::Report;
+pub use wiped::WipedBuffer;
 
 use crate::scan::{Secret, SecretText, Summary};
-use std::io;
+use std::{io, ops::ControlFlow};
 
 /// How much of each secret is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,13 +107,41 @@ impl Tally {
     }
 }
 
+/// What an answer says of its request; absent where nobody asked over a network.
+#[derive(Debug, Clone, Default, serde::Serialize)]
+pub struct Heading {
+    /// The id of the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// Where the document is, without userinfo, query and fragment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+}
+
+/// How a document was fetched.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Fetch {
+    /// What the source answered.
+    pub status: u16,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// How many redirects were followed.
+    pub redirects: u32,
+    /// The bytes of the document that were read, as they came from the network.
+    pub bytes: u64,
+    /// Where the document was in the end, shown like the source.
+    pub final_source: String,
+}
+
 /// A decode that came to its end.
 #[derive(Debug)]
-pub struct Outcome<'a> {
+pub struct Finished<'a> {
     /// What the scan says.
     pub summary: &'a Summary,
     /// The categories of the secrets.
     pub tally: &'a Tally,
+    /// How the document was fetched, if it was.
+    pub fetch: Option<&'a Fetch>,
     /// How long it took.
     pub timing: Timing,
 }
@@ -131,23 +163,14 @@ pub struct Timing {
     pub body: Option<f64>,
 }
 
-/// A decode that failed: the stable code and a sentence for the caller.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Failure {
-    /// A code of the contract.
-    pub code: &'static str,
-    /// What happened and what to do; nothing of a document.
-    pub detail: String,
-}
-
 /// A form in which a decode is written, piece by piece.
 pub trait Form {
-    /// Writes a secret.
-    fn secret(&mut self, secret: &Secret<'_>) -> io::Result<()>;
+    /// Writes a secret; `Break` says that the answer has no room for it.
+    fn secret(&mut self, secret: &Secret<'_>) -> io::Result<ControlFlow<()>>;
     /// Writes the end of a decode that succeeded.
-    fn finish(&mut self, outcome: &Outcome<'_>) -> io::Result<()>;
+    fn finish(&mut self, finished: &Finished<'_>) -> io::Result<()>;
     /// Writes the end of a decode that failed after it had begun.
-    fn fail(&mut self, failure: &Failure) -> io::Result<()>;
+    fn fail(&mut self, problem: &Problem) -> io::Result<()>;
     /// Hands on what was written so far.
     fn flush(&mut self) -> io::Result<()>;
 }

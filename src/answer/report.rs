@@ -1,8 +1,14 @@
 //! The answer for people: the mission report.
 
-use super::{Escaped, Failure, Form, Outcome, Output, json::Mask};
+use super::{
+    Escaped, Finished, Form, Output, Problem,
+    json::{Encoded, Encoder, Mask},
+};
 use crate::scan::{Secret, StoppedBy, Summary};
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    ops::ControlFlow,
+};
 
 /// The mission report: a block for each secret as it is found, then what was
 /// recovered and what was not looked at.
@@ -11,13 +17,22 @@ pub struct Report<W> {
     output: Output,
     /// Whether the pair of a secret is worth saying.
     several_pairs: bool,
+    /// Measures the secrets where they are bounded: as JSON, in every form.
+    encoder: Encoder,
 }
 
 impl<W: Write> Report<W> {
-    /// Begins the report on the document of this name.
-    pub fn new(mut to: W, output: Output, document: &str, several_pairs: bool) -> io::Result<Self> {
+    /// Begins the report on the document of this name, whose secrets take at most so
+    /// many bytes as JSON.
+    pub fn new(
+        mut to: W,
+        output: Output,
+        document: &str,
+        several_pairs: bool,
+        max_bytes: Option<u64>,
+    ) -> io::Result<Self> {
         writeln!(to, "MISSION REPORT: {}\n", Escaped(document))?;
-        Ok(Self { to, output, several_pairs })
+        Ok(Self { to, output, several_pairs, encoder: Encoder::new(output, max_bytes) })
     }
 
     fn place(&mut self, secret: &Secret<'_>) -> io::Result<()> {
@@ -41,7 +56,10 @@ impl<W: Write> Report<W> {
 }
 
 impl<W: Write> Form for Report<W> {
-    fn secret(&mut self, secret: &Secret<'_>) -> io::Result<()> {
+    fn secret(&mut self, secret: &Secret<'_>) -> io::Result<ControlFlow<()>> {
+        if self.encoder.is_bounded() && matches!(self.encoder.encode(secret)?, Encoded::NoRoom) {
+            return Ok(ControlFlow::Break(()));
+        }
         match self.output {
             Output::Full => {
                 let value = match secret.reveal() {
@@ -49,15 +67,16 @@ impl<W: Write> Form for Report<W> {
                     value => value,
                 };
                 writeln!(self.to, "{:>3}. {}", secret.index, Escaped(value))?;
-                self.place(secret)
+                self.place(secret)?;
             }
-            Output::Masked => writeln!(self.to, "{:>3}. {}", secret.index, Mask::of(secret)),
-            Output::Summary => Ok(()),
+            Output::Masked => writeln!(self.to, "{:>3}. {}", secret.index, Mask::of(secret))?,
+            Output::Summary => {}
         }
+        Ok(ControlFlow::Continue(()))
     }
 
-    fn finish(&mut self, outcome: &Outcome<'_>) -> io::Result<()> {
-        let summary = outcome.summary;
+    fn finish(&mut self, finished: &Finished<'_>) -> io::Result<()> {
+        let summary = finished.summary;
         if self.output == Output::Masked && summary.returned > 0 {
             writeln!(self.to)?;
         }
@@ -66,20 +85,21 @@ impl<W: Write> Form for Report<W> {
             let opened = count(summary.unterminated, "start marker");
             writeln!(self.to, "{opened} without an end marker.")?;
         }
-        let longest = outcome.tally.iter().map(|(name, _)| name.chars().count()).max();
+        let longest = finished.tally.iter().map(|(name, _)| name.chars().count()).max();
         let width = longest.unwrap_or(0).min(32);
-        for (name, count) in outcome.tally.iter() {
+        for (name, count) in finished.tally.iter() {
             let padding = width.saturating_sub(name.chars().count());
             writeln!(self.to, "  {}{:padding$}  {count}", Escaped(name), "")?;
         }
         Ok(())
     }
 
-    fn fail(&mut self, failure: &Failure) -> io::Result<()> {
-        writeln!(self.to, "The report ends here: {}", Escaped(&failure.detail))
+    fn fail(&mut self, problem: &Problem) -> io::Result<()> {
+        writeln!(self.to, "The report ends here: {}", Escaped(&problem.detail))
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        self.encoder.forget();
         self.to.flush()
     }
 }

@@ -1,8 +1,11 @@
 //! Every form in every output mode, on documents that try to get out of it.
 
 use super::*;
-use crate::scan::{Charset, Options, Scanner, StoppedBy};
-use std::{num::NonZero, ops::ControlFlow};
+use crate::{
+    failure::{Code, Failure},
+    scan::{Charset, Options, Scanner, StoppedBy},
+};
+use std::num::NonZero;
 
 const DOCUMENT: &str = "{*AGENT: Smith*}\n{*the door is east*} {*https://x.example*}\n{* open\n\
                         {*LONG_VALUE: 1234567890123456789012345*}\n{**}";
@@ -23,33 +26,37 @@ fn answer<'a>(
     let mut tally = Tally::new(output);
     let mut sink = |secret: Secret<'_>| {
         tally.count(&secret);
-        form.secret(&secret).unwrap();
-        ControlFlow::Continue(())
+        form.secret(&secret).unwrap()
     };
     let mut scanner = Scanner::new(&options, Charset::UTF_8);
     assert!(scanner.push(document.as_bytes(), &mut sink).is_continue());
     let summary = scanner.finish(&mut sink);
     let timing = Timing { total: 1.5, body: Some(0.25), ..Timing::default() };
-    form.finish(&Outcome { summary: &summary, tally: &tally, timing }).unwrap();
+    let finished = Finished { summary: &summary, tally: &tally, fetch: None, timing };
+    form.finish(&finished).unwrap();
     form.flush().unwrap();
 }
 
 fn json(document: &str, output: Output) -> String {
     let mut text = Vec::new();
-    answer(document, output, &mut text, |to, output| Box::new(Json::new(to, output)));
+    answer(document, output, &mut text, |to, output| {
+        Box::new(Json::new(to, Heading::default(), output, None))
+    });
     String::from_utf8(text).unwrap()
 }
 
 fn ndjson(document: &str, output: Output) -> String {
     let mut text = Vec::new();
-    answer(document, output, &mut text, |to, output| Box::new(Ndjson::new(to, output)));
+    answer(document, output, &mut text, |to, output| {
+        Box::new(Ndjson::new(to, Heading::default(), output, None))
+    });
     String::from_utf8(text).unwrap()
 }
 
 fn report(document: &str, output: Output) -> String {
     let mut text = Vec::new();
     answer(document, output, &mut text, |to, output| {
-        Box::new(Report::new(to, output, "a\u{1b}b", false).unwrap())
+        Box::new(Report::new(to, output, "a\u{1b}b", false, None).unwrap())
     });
     String::from_utf8(text).unwrap()
 }
@@ -183,17 +190,18 @@ fn why_a_scan_ended_is_said() {
         let mut text = Vec::new();
         let summary =
             Summary { returned: 1, stopped_by, bytes_scanned: 1_234_567, unterminated: 1_000 };
-        let mut report = Report::new(&mut text, Output::Full, "x", false).unwrap();
+        let mut report = Report::new(&mut text, Output::Full, "x", false, None).unwrap();
         let tally = Tally::new(Output::Full);
-        let outcome = Outcome { summary: &summary, tally: &tally, timing: Timing::default() };
-        report.finish(&outcome).unwrap();
+        let timing = Timing::default();
+        let finished = Finished { summary: &summary, tally: &tally, fetch: None, timing };
+        report.finish(&finished).unwrap();
         let text = String::from_utf8(text).unwrap();
         assert!(text.contains(expected), "{text}");
         assert!(text.contains("1 secret recovered."), "{text}");
         assert!(text.contains("after 1,234,567 bytes"), "{text}");
         assert!(text.contains("1,000 start markers without"), "{text}");
         let mut text = Vec::new();
-        Ndjson::new(&mut text, Output::Full).finish(&outcome).unwrap();
+        Ndjson::new(&mut text, Heading::default(), Output::Full, None).finish(&finished).unwrap();
         let json: serde_json::Value = serde_json::from_slice(&text).unwrap();
         let name = json["summary"]["stopped_by"].as_str().unwrap();
         assert!(expected.contains(name), "{name}");
@@ -205,34 +213,31 @@ fn why_a_scan_ended_is_said() {
 
 #[test]
 fn a_failure_ends_each_form_so_that_none_is_taken_for_whole() {
-    let failure = Failure { code: "source_failed", detail: "gone\u{7}".to_owned() };
+    let problem = Problem::from(&Failure::new(Code::SourceFailed, "gone\u{7}"));
     let error = "{\"error\":{\"code\":\"source_failed\",\"detail\":\"gone\\u0007\"}}\n";
     let secret = |form: &mut dyn Form| {
         let mut scanner = Scanner::new(&Options::default(), Charset::UTF_8);
-        let mut sink = |secret: Secret<'_>| {
-            form.secret(&secret).unwrap();
-            ControlFlow::Continue(())
-        };
+        let mut sink = |secret: Secret<'_>| form.secret(&secret).unwrap();
         assert!(scanner.push(b"{*x*}", &mut sink).is_continue());
-        form.fail(&failure).unwrap();
+        form.fail(&problem).unwrap();
     };
 
     let mut text = Vec::new();
-    Json::new(&mut text, Output::Full).fail(&failure).unwrap();
+    Json::new(&mut text, Heading::default(), Output::Full, None).fail(&problem).unwrap();
     assert_eq!(String::from_utf8(text).unwrap(), error);
 
     let mut text = Vec::new();
-    secret(&mut Json::new(&mut text, Output::Full));
+    secret(&mut Json::new(&mut text, Heading::default(), Output::Full, None));
     let text = String::from_utf8(text).unwrap();
     assert!(text.starts_with("{\"secrets\":[\n{\"index\":1,") && text.ends_with('}'), "{text}");
     assert!(!text.contains("error") && !text.contains(']'), "{text}");
 
     let mut text = Vec::new();
-    secret(&mut Ndjson::new(&mut text, Output::Full));
+    secret(&mut Ndjson::new(&mut text, Heading::default(), Output::Full, None));
     assert_eq!(String::from_utf8(text).unwrap().lines().nth(1), Some(error.trim_end()));
 
     let mut text = Vec::new();
-    secret(&mut Report::new(&mut text, Output::Full, "x", false).unwrap());
+    secret(&mut Report::new(&mut text, Output::Full, "x", false, None).unwrap());
     let text = String::from_utf8(text).unwrap();
     assert!(text.ends_with("The report ends here: gone\\u{7}\n"), "{text}");
 }
@@ -277,4 +282,81 @@ fn a_category_that_is_called_other_is_counted_there() {
     let json: serde_json::Value = serde_json::from_str(&json(&named, Output::Full)).unwrap();
 
     assert_eq!(json["summary"]["categories"]["OTHER"], 2);
+}
+
+/// What a form takes of three secrets when there is so much room, and what it wrote.
+fn with_room(
+    room: u64,
+    form: impl for<'a> FnOnce(&'a mut Vec<u8>, Option<u64>) -> Box<dyn Form + 'a>,
+) -> (Summary, String) {
+    let mut text = Vec::new();
+    let mut form = form(&mut text, Some(room));
+    let mut scanner = Scanner::new(&Options::default(), Charset::UTF_8);
+    let mut sink = |secret: Secret<'_>| form.secret(&secret).unwrap();
+    let _ = scanner.push(b"{*1*} {*2*} {*\"*}", &mut sink);
+    let summary = scanner.finish(&mut sink);
+    drop(form);
+    (summary, String::from_utf8(text).unwrap())
+}
+
+#[test]
+fn an_answer_has_room_for_so_many_bytes_of_json_in_every_form() {
+    let (_, whole) = with_room(u64::MAX, |to, room| {
+        Box::new(Ndjson::new(to, Heading::default(), Output::Full, room))
+    });
+    let check = |room: u64, returned: u64| {
+        let stopped_by = (returned < 3).then_some(StoppedBy::MaxResponse);
+        let (summary, text) = with_room(room, |to, room| {
+            Box::new(Ndjson::new(to, Heading::default(), Output::Full, room))
+        });
+        assert_eq!((summary.returned, summary.stopped_by), (returned, stopped_by), "{room}");
+        assert!(text.len() as u64 <= room && whole.starts_with(&text), "{text}");
+        let (summary, _) = with_room(room, |to, room| {
+            Box::new(Json::new(to, Heading::default(), Output::Full, room))
+        });
+        assert_eq!((summary.returned, summary.stopped_by), (returned, stopped_by), "{room}");
+        let (summary, _) = with_room(room, |to, room| {
+            Box::new(Report::new(to, Output::Full, "x", false, room).unwrap())
+        });
+        assert_eq!((summary.returned, summary.stopped_by), (returned, stopped_by), "{room}");
+    };
+    let whole = whole.len() as u64;
+    let line = whole / 3;
+    check(whole, 3);
+    check(whole - 1, 2);
+    check(line, 1);
+    check(line - 2, 0);
+    check(0, 0);
+}
+
+#[test]
+fn an_answer_over_a_network_says_what_was_asked_and_how_it_was_fetched() {
+    let heading = Heading {
+        request_id: Some("id-1".to_owned()),
+        source: Some("https://x.example/a".to_owned()),
+    };
+    let summary = Summary { returned: 0, stopped_by: None, bytes_scanned: 9, unterminated: 0 };
+    let fetch = Fetch {
+        status: 203,
+        attempts: 1,
+        redirects: 0,
+        bytes: 7,
+        final_source: "https://x.example/a".to_owned(),
+    };
+    let tally = Tally::new(Output::Full);
+    let timing = Timing { total: 1.5, queue: Some(0.0), ..Timing::default() };
+    let finished = Finished { summary: &summary, tally: &tally, fetch: Some(&fetch), timing };
+
+    let mut text = Vec::new();
+    Json::new(&mut text, heading.clone(), Output::Full, None).finish(&finished).unwrap();
+    let json = String::from_utf8(text).unwrap();
+    let mut text = Vec::new();
+    Ndjson::new(&mut text, heading, Output::Full, None).finish(&finished).unwrap();
+    let ndjson = String::from_utf8(text).unwrap();
+
+    let source = r#""source":"https://x.example/a","#;
+    assert!(json.starts_with(&format!(r#"{{"request_id":"id-1",{source}"secrets":[],"#)), "{json}");
+    assert_eq!(json.replace("\"secrets\":[],\n", ""), ndjson);
+    let fetch = r#""fetch":{"status":203,"attempts":1,"redirects":0,"bytes":7,"final_source":"#;
+    assert!(ndjson.contains(fetch), "{ndjson}");
 }

@@ -1,12 +1,13 @@
 //! `decode`: one document, here and now.
 
 use super::{
-    Failure, Result, document::DocumentArgs, progress::Progress, standard::Standard,
-    wiping_writer::WipingWriter,
+    Failure, Result, config_args::ConfigArgs, document::DocumentArgs, fetched, progress::Progress,
+    standard::Standard, wiping_writer::WipingWriter,
 };
 use crate::{
-    answer::{self, Form, Json, Ndjson, Output, Report, Timing},
-    decode::Decode,
+    answer::{Form, Heading, Json, Ndjson, Output, Problem, Report, Timing},
+    decode::Pass,
+    failure::{self, Code},
     scan::{Charset, Marker, MarkerPair, Options, Pairs},
 };
 use clap::{Args, ValueEnum};
@@ -22,6 +23,9 @@ use zeroize::Zeroizing;
 pub(super) struct DecodeArgs {
     #[command(flatten)]
     document: DocumentArgs,
+
+    #[command(flatten)]
+    config: ConfigArgs,
 
     /// A pair of markers; repeat it for several [default: {*:*}]
     #[arg(long = "marker", value_name = "START:END", value_parser = marker_pair)]
@@ -39,8 +43,9 @@ pub(super) struct DecodeArgs {
     #[arg(long)]
     multiline: bool,
 
-    /// The charset of the document, where no byte-order mark says it [default: utf-8]
-    #[arg(long, value_name = "LABEL")]
+    /// The charset of a document on this machine, where no byte-order mark says it
+    /// [default: utf-8]
+    #[arg(long, value_name = "LABEL", conflicts_with = "source")]
     charset: Option<String>,
 
     /// How much of each secret to show
@@ -77,14 +82,22 @@ enum FormatArg {
 const CHUNK: usize = 128 * 1024;
 
 pub(super) fn run(arguments: &DecodeArgs) -> Result<()> {
+    match &arguments.document.source {
+        Some(source) => fetched::run(source, &arguments.config, arguments),
+        None => run_here(arguments),
+    }
+}
+
+/// Decodes what is on this machine, without caps.
+fn run_here(arguments: &DecodeArgs) -> Result<()> {
     let start = Instant::now();
     let options = arguments.options()?;
     let charset = arguments.charset()?;
     let mut document = arguments.document.open()?;
     let progress = Progress::new(document.length, document.typed);
     let stdout = WipingWriter::new(progress.beside(Standard::output()?));
-    let form = arguments.form(stdout, &document.name)?;
-    let mut decode = Decode::new(&options, charset, arguments.output.into(), form);
+    let mut form = arguments.form(stdout, &document.name, Heading::default(), None)?;
+    let mut pass = Pass::new(&options, charset, arguments.output(), form.as_mut());
     let mut reading = Duration::ZERO;
     let mut chunk = Zeroizing::new(vec![0; CHUNK]);
     loop {
@@ -94,12 +107,14 @@ pub(super) fn run(arguments: &DecodeArgs) -> Result<()> {
         let length = match read {
             Ok(length) => length,
             Err(failure) => {
-                decode.fail(&failure)?;
-                return Err(Failure::Work(failure));
+                drop(pass);
+                form.fail(&Problem::from(&failure))?;
+                form.flush()?;
+                return Err(failure.into());
             }
         };
         progress.advance(length);
-        if length == 0 || decode.push(&chunk[..length])?.is_break() {
+        if length == 0 || pass.push(&chunk[..length])?.is_break() {
             break;
         }
         // A whole chunk is overwritten by the next one, which is there or nearly. After
@@ -108,18 +123,25 @@ pub(super) fn run(arguments: &DecodeArgs) -> Result<()> {
             chunk[..length].fill(0);
         }
     }
-    let summary = decode.finish(|| Timing {
+    let scanned = pass.end()?;
+    let timing = Timing {
         total: milliseconds(start.elapsed()),
         body: Some(milliseconds(reading)),
         ..Timing::default()
-    })?;
+    };
+    let summary = scanned.finish(None, timing)?;
     drop(progress);
+    say_what_was_done(summary.returned, reading);
+    Ok(())
+}
+
+/// At the end, on a terminal.
+pub(super) fn say_what_was_done(secrets: u64, fetching: Duration) {
     if io::stderr().is_terminal() {
-        let (secrets, fetched) = (summary.returned, milliseconds(reading));
+        let fetched = milliseconds(fetching);
         // That the terminal is gone changes nothing about the result.
         let _ = writeln!(io::stderr(), "secrets_recovered={secrets} fetch_duration_ms={fetched}");
     }
-    Ok(())
 }
 
 /// Milliseconds with three decimals.
@@ -128,7 +150,11 @@ fn milliseconds(duration: Duration) -> f64 {
 }
 
 impl DecodeArgs {
-    fn options(&self) -> Result<Options> {
+    pub(super) fn output(&self) -> Output {
+        self.output.into()
+    }
+
+    pub(super) fn options(&self) -> Result<Options> {
         let pairs = match self.markers.as_slice() {
             [] => Pairs::default(),
             markers => {
@@ -140,7 +166,7 @@ impl DecodeArgs {
             max_secrets: self.max_secrets,
             max_secret_chars: self.max_secret_chars,
             multiline: self.multiline,
-            lines: Output::from(self.output).shows_places(),
+            lines: self.output().shows_places(),
             max_bytes: None,
         })
     }
@@ -149,18 +175,25 @@ impl DecodeArgs {
         let Some(label) = &self.charset else { return Ok(Charset::UTF_8) };
         Charset::for_label(label).map_err(|unknown| {
             let detail = format!("--charset {label}: {unknown}");
-            Failure::Work(answer::Failure { code: "unsupported_document", detail })
+            failure::Failure::new(Code::UnsupportedDocument, detail).into()
         })
     }
 
-    fn form<'a, W: Write + 'a>(&self, to: W, document: &str) -> Result<Box<dyn Form + 'a>> {
-        let output = self.output.into();
+    pub(super) fn form<'a, W: Write + Send + 'a>(
+        &self,
+        to: W,
+        document: &str,
+        heading: Heading,
+        max_bytes: Option<u64>,
+    ) -> Result<Box<dyn Form + Send + 'a>> {
+        let output = self.output();
         Ok(match self.format {
             FormatArg::Report => {
-                Box::new(Report::new(to, output, document, self.markers.len() > 1)?)
+                let several = self.markers.len() > 1;
+                Box::new(Report::new(to, output, document, several, max_bytes)?)
             }
-            FormatArg::Json => Box::new(Json::new(to, output)),
-            FormatArg::Ndjson => Box::new(Ndjson::new(to, output)),
+            FormatArg::Json => Box::new(Json::new(to, heading, output, max_bytes)),
+            FormatArg::Ndjson => Box::new(Ndjson::new(to, heading, output, max_bytes)),
         })
     }
 }

@@ -1,7 +1,7 @@
 //! The document that `decode` reads on this machine.
 
 use super::standard::Standard;
-use crate::answer::Failure;
+use crate::failure::{Code, Failure};
 use clap::Args;
 use std::{
     fs::File,
@@ -13,9 +13,9 @@ use std::{
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(super) struct DocumentArgs {
-    /// The URL of the document (not in this version)
+    /// The URL of the document, fetched under the configured policy
     #[arg(long, value_name = "URL")]
-    source: Option<String>,
+    pub(super) source: Option<String>,
 
     /// The path of the document
     #[arg(long, value_name = "PATH")]
@@ -38,11 +38,11 @@ pub(super) struct Document {
 }
 
 impl DocumentArgs {
+    /// Opens the one that is on this machine.
     pub(super) fn open(&self) -> Result<Document, Failure> {
-        match (&self.source, &self.file) {
-            (Some(_), _) => Err(super::not_built("decode --source")),
-            (None, Some(path)) => Document::file(path),
-            (None, None) => Document::standard_input(),
+        match &self.file {
+            Some(path) => Document::file(path),
+            None => Document::standard_input(),
         }
     }
 }
@@ -83,11 +83,11 @@ fn only_a_hyphen(text: &str) -> Result<String, String> {
 
 fn unreadable(name: &str, error: &io::Error) -> Failure {
     let code = match error.kind() {
-        io::ErrorKind::NotFound => "source_not_found",
-        io::ErrorKind::PermissionDenied => "source_rejected",
-        _ => "source_failed",
+        io::ErrorKind::NotFound => Code::SourceNotFound,
+        io::ErrorKind::PermissionDenied => Code::SourceRejected,
+        _ => Code::SourceFailed,
     };
-    Failure { code, detail: format!("cannot read {name}: {error}") }
+    Failure::new(code, format!("cannot read {name}: {error}"))
 }
 
 #[cfg(test)]
@@ -106,7 +106,7 @@ mod tests {
     fn what_keeps_a_document_from_being_read_has_a_code() {
         let check = |kind: io::ErrorKind, code: &str| {
             let failure = unreadable("scroll.txt", &kind.into());
-            assert_eq!(failure.code, code);
+            assert_eq!(failure.code.as_str(), code);
             assert!(failure.detail.starts_with("cannot read scroll.txt: "), "{failure:?}");
         };
         check(io::ErrorKind::NotFound, "source_not_found");

@@ -5,13 +5,17 @@
 
 mod check_config;
 mod completions;
+mod config_args;
 mod decode;
 mod document;
+mod fetched;
+mod health;
 mod progress;
+mod serve;
 mod standard;
 mod wiping_writer;
 
-use crate::answer::{self, Escaped};
+use crate::{answer::Escaped, failure};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use standard::Standard;
 use std::{
@@ -27,29 +31,34 @@ const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("DECODER_COM
 /// in order, and honest about what was cut.
 #[derive(Debug, Parser)]
 #[command(name = "blueprint-decoder", version = VERSION, max_term_width = 100)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
+
+    /// Without a command, the service runs.
+    #[command(flatten)]
+    serve: serve::ServeArgs,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the service (the default)
+    Serve(serve::ServeArgs),
     /// Decode one document on this machine
     Decode(decode::DecodeArgs),
     /// Load, validate and print the effective configuration
     CheckConfig(check_config::CheckConfigArgs),
+    /// Ask a running service whether it is alive, or ready
+    Health(health::HealthArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
-    /// Run the service (the default; not in this version)
-    Serve(NotBuilt),
     /// Explain the verdict of the egress policy on a URL (not in this version)
     CheckUrl(NotBuilt),
     /// Make API keys (not in this version)
     Keys(NotBuilt),
     /// Verify or read the audit log (not in this version)
     Audit(NotBuilt),
-    /// Ask a running service how it is (not in this version)
-    Health(NotBuilt),
 }
 
 /// The arguments of a command that a later version brings.
@@ -65,7 +74,7 @@ enum Failure {
     /// The arguments contradict each other or say what cannot be.
     Usage(clap::Error),
     /// The work failed: a code and a sentence.
-    Work(answer::Failure),
+    Work { code: &'static str, detail: String },
     /// The configuration is refused: a line for each fault.
     Configuration(Vec<String>),
     /// Nobody reads the result any more.
@@ -77,23 +86,23 @@ type Result<T> = std::result::Result<T, Failure>;
 /// Runs the command that the arguments name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let done = match Cli::try_parse_from(arguments) {
-        Ok(cli) => run_command(cli.command),
+        Ok(Cli { command, serve }) => run_command(command.unwrap_or(Command::Serve(serve))),
         Err(error) if error.use_stderr() => Err(Failure::Usage(error)),
         Err(help_or_version) => print(help_or_version.render().to_string().as_bytes()),
     };
     done.map_or_else(report, |()| ExitCode::SUCCESS)
 }
 
-fn run_command(command: Option<Command>) -> Result<()> {
+fn run_command(command: Command) -> Result<()> {
     match command {
-        Some(Command::Decode(arguments)) => decode::run(&arguments),
-        Some(Command::CheckConfig(arguments)) => check_config::run(&arguments),
-        Some(Command::Completions(arguments)) => completions::run(&arguments),
-        Some(Command::Serve(_)) | None => Err(not_built("serve").into()),
-        Some(Command::CheckUrl(_)) => Err(not_built("check-url").into()),
-        Some(Command::Keys(_)) => Err(not_built("keys").into()),
-        Some(Command::Audit(_)) => Err(not_built("audit").into()),
-        Some(Command::Health(_)) => Err(not_built("health").into()),
+        Command::Serve(arguments) => serve::run(&arguments),
+        Command::Decode(arguments) => decode::run(&arguments),
+        Command::CheckConfig(arguments) => check_config::run(&arguments),
+        Command::Health(arguments) => health::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments),
+        Command::CheckUrl(_) => Err(not_built("check-url")),
+        Command::Keys(_) => Err(not_built("keys")),
+        Command::Audit(_) => Err(not_built("audit")),
     }
 }
 
@@ -109,9 +118,8 @@ fn report(failure: Failure) -> ExitCode {
             }
             ExitCode::from(2)
         }
-        Failure::Work(failure) => {
-            let detail = Escaped(&failure.detail);
-            let _ = writeln!(stderr, "blueprint-decoder: {}: {detail}", failure.code);
+        Failure::Work { code, detail } => {
+            let _ = writeln!(stderr, "blueprint-decoder: {code}: {}", Escaped(&detail));
             ExitCode::from(1)
         }
         Failure::Configuration(faults) => {
@@ -138,9 +146,14 @@ impl Failure {
     }
 }
 
-impl From<answer::Failure> for Failure {
-    fn from(failure: answer::Failure) -> Self {
-        Self::Work(failure)
+/// On one's own machine, nothing needs to be hidden.
+impl From<failure::Failure> for Failure {
+    fn from(failure: failure::Failure) -> Self {
+        let detail = match failure.reason {
+            Some(reason) if reason != failure.detail => format!("{}: {reason}", failure.detail),
+            _ => failure.detail,
+        };
+        Self::Work { code: failure.code.as_str(), detail }
     }
 }
 
@@ -151,17 +164,16 @@ impl From<io::Error> for Failure {
             return Self::Closed;
         }
         let detail = format!("cannot write the result: {error}");
-        Self::Work(answer::Failure { code: "output_failed", detail })
+        Self::Work { code: "output_failed", detail }
     }
 }
 
-fn not_built(command: &str) -> answer::Failure {
+fn not_built(command: &str) -> Failure {
     let version = env!("CARGO_PKG_VERSION");
     let detail = format!(
-        "{command} is not part of version {version}, which decodes files and standard input: \
-         see blueprint-decoder decode --help"
+        "{command} is not part of version {version}; blueprint-decoder --help says what is"
     );
-    answer::Failure { code: "not_built", detail }
+    Failure::Work { code: "not_built", detail }
 }
 
 /// Writes a whole result to standard output.

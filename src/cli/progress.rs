@@ -59,6 +59,13 @@ impl Progress {
         }
     }
 
+    /// So many bytes were read in all.
+    pub(super) fn reached(&self, bytes: u64) {
+        if self.timer.is_some() {
+            self.bar.set_position(bytes);
+        }
+    }
+
     /// A writer for results. Where they go to a terminal too, the bar steps aside.
     pub(super) fn beside(&self, to: Standard) -> impl Write + use<> {
         let both = self.timer.is_some() && to.is_terminal();

@@ -11,7 +11,7 @@ use std::{
     os::fd::AsFd,
 };
 
-/// Standard input or output.
+/// Standard input, output or error.
 pub(super) struct Standard(File);
 
 impl Standard {
@@ -21,6 +21,10 @@ impl Standard {
 
     pub(super) fn output() -> io::Result<Self> {
         Ok(Self(io::stdout().as_fd().try_clone_to_owned()?.into()))
+    }
+
+    pub(super) fn error() -> io::Result<Self> {
+        Ok(Self(io::stderr().as_fd().try_clone_to_owned()?.into()))
     }
 
     /// Whether a person is at the other end.

@@ -51,14 +51,17 @@ pub struct Jwt {
     pub role_claim: String,
 }
 
+/// What this version lacks, but for the consent to do without.
+const MISSING: &str = "authentication";
+
 impl Auth {
     pub(super) fn read(mut section: Section<'_, '_>) -> Self {
         let modes = &[("off", Mode::Off), ("required", Mode::Required)];
         Self {
-            mode: section.take("mode", choice(modes)),
+            mode: section.lacking(MISSING).take("mode", choice(modes)),
             allow_anonymous: section.take("allow_anonymous", flag()),
-            tenants_file: section.take("tenants_file", path().optional()),
-            jwt: Jwt::read(section.section("jwt")),
+            tenants_file: section.lacking(MISSING).take("tenants_file", path().optional()),
+            jwt: Jwt::read(section.lacking(MISSING).section("jwt")),
         }
     }
 }

@@ -16,7 +16,8 @@ pub(super) fn contradictions(config: &Config, settings: &[Setting]) -> Vec<Fault
     let jwt = &auth.jwt;
     let rules = [
         (
-            server.admin_bind == Some(server.bind),
+            // Port 0 is another one each time.
+            server.admin_bind == Some(server.bind) && server.bind.port() != 0,
             "server.admin_bind",
             "an address other than server.bind",
         ),
@@ -34,6 +35,11 @@ pub(super) fn contradictions(config: &Config, settings: &[Setting]) -> Vec<Fault
             server.tls.client_ca_file.is_some() && server.tls.cert_file.is_none(),
             "server.tls.client_ca_file",
             "needs server.tls.cert_file",
+        ),
+        (
+            egress.allow.iter().any(|rule| rule.authorization_file.is_some()),
+            "egress.allow",
+            "this version has no authorization for sources: leave out authorization_file",
         ),
         (repeats_a_name(&egress.allow), "egress.allow", "two rules have the same name"),
         (

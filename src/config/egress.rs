@@ -67,18 +67,24 @@ impl Egress {
             allow: section.take("allow", rule().list()),
             deny_networks: section.take("deny_networks", network().list()),
             nat64_prefixes: section.take("nat64_prefixes", nat64_prefix().list()),
-            max_redirects: section.take("max_redirects", number(0..=20)),
+            max_redirects: section.lacking("redirects").take("max_redirects", number(0..=20)),
             connect_timeout: section.take("connect_timeout", time()),
-            first_byte_timeout: section.take("first_byte_timeout", time()),
+            first_byte_timeout: section
+                .lacking("time limit for the first byte")
+                .take("first_byte_timeout", time()),
             total_timeout: section.take("total_timeout", time()),
-            attempts: section.take("attempts", number(1..=10)),
-            max_per_origin: section.take("max_per_origin", number(1..=100_000)),
+            attempts: section.lacking("retries").take("attempts", number(1..=10)),
+            max_per_origin: section
+                .lacking("limit by origin")
+                .take("max_per_origin", number(1..=100_000)),
             content_types: section.take("content_types", content_type().list()),
             user_agent: section.take("user_agent", header_text()),
             extra_ca_file: section.take("extra_ca_file", path().optional()),
-            nameservers: section.take("nameservers", nameserver().list()),
+            nameservers: section
+                .lacking("resolver of its own")
+                .take("nameservers", nameserver().list()),
             hosts: section.take("hosts", hosts()),
-            circuit: Circuit::read(section.section("circuit")),
+            circuit: Circuit::read(section.lacking("circuit").section("circuit")),
         }
     }
 }
@@ -187,9 +193,17 @@ fn hosts() -> Kind<BTreeMap<String, Vec<IpAddr>>> {
         || Kind::string("an address", |text| text.parse().ok(), IpAddr::to_string).list();
     let parse = move |raw: Raw<'_>| match raw {
         Raw::Toml(value) if let ValueKind::Table(table) = &value.kind => {
-            let entry =
-                |(name, value)| Some((String::clone(name), (addresses().parse)(Raw::Toml(value))?));
-            table.iter().map(entry).collect()
+            // As they are compared: in lower case and without a dot at the end.
+            let entry = |(name, value): (&String, _)| {
+                let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+                let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+                let fits = !name.is_empty() && name.bytes().all(is_name);
+                let addresses = (addresses().parse)(Raw::Toml(value))?;
+                fits.then_some((name, addresses))
+            };
+            let hosts = table.iter().map(entry).collect::<Option<BTreeMap<_, _>>>()?;
+            // Two spellings of one name.
+            (hosts.len() == table.len()).then_some(hosts)
         }
         _ => None,
     };
@@ -201,5 +215,5 @@ fn hosts() -> Kind<BTreeMap<String, Vec<IpAddr>>> {
             entries => format!("{{ {entries} }}"),
         }
     };
-    Kind::new("a table in a file, \"name\" = [\"address\", ...]", parse, show)
+    Kind::new("a table in a file, \"name\" = [\"address\", ...], each name once", parse, show)
 }

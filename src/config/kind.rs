@@ -87,6 +87,23 @@ impl<'a> Raw<'a> {
         }
     }
 
+    /// The value as JSON.
+    pub(super) fn as_json(self) -> serde_json::Value {
+        let Self::Toml(value) = self else { return self.string().into() };
+        match &value.kind {
+            ValueKind::Boolean(flag) => (*flag).into(),
+            ValueKind::I64(number) => (*number).into(),
+            ValueKind::Float(number) => (*number).into(),
+            ValueKind::String(text) => text.as_str().into(),
+            ValueKind::Array(items) => items.iter().map(|item| Raw::Toml(item).as_json()).collect(),
+            ValueKind::Table(table) => {
+                table.iter().map(|(key, item)| (key.clone(), Raw::Toml(item).as_json())).collect()
+            }
+            // Nothing else is the value of a key.
+            _ => serde_json::Value::Null,
+        }
+    }
+
     /// Whether the value is or may contain a string.
     pub(super) fn has_text(self) -> bool {
         let Self::Toml(value) = self else { return true };

@@ -3,7 +3,7 @@
 //! They are kept apart rather than merged, so that every fault in every layer is
 //! found and each value knows where it came from.
 
-use super::kind::Raw;
+use super::{Said, kind::Raw};
 use config::{Map, Value, ValueKind};
 use std::{
     collections::BTreeMap,
@@ -27,7 +27,7 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 pub(super) enum Layer {
     /// A TOML document; each value knows the file and the line.
     Toml(Map<String, Value>),
-    /// The variables that begin with [`PREFIX`]: name and text by key.
+    /// Variables or arguments: name and text by key.
     Environment(BTreeMap<String, (String, String)>),
 }
 
@@ -68,6 +68,13 @@ impl Layer {
             Some((key, (name, text.to_string_lossy().into_owned())))
         });
         Self::Environment(ours.collect())
+    }
+
+    /// What was said on the command line.
+    pub(super) fn command_line(said: &[Said]) -> Self {
+        let entry =
+            |said: &Said| (said.key.to_owned(), (said.argument.to_owned(), said.value.clone()));
+        Self::Environment(said.iter().map(entry).collect())
     }
 
     /// The value of a key and what to call the place that it came from.

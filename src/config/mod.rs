@@ -32,6 +32,7 @@ use crate::policy::Network;
 use kind::Kind;
 use layers::Layer;
 use reader::Reader;
+use serde_json::json;
 use std::{ffi::OsString, path::Path};
 
 /// The first layer.
@@ -67,12 +68,25 @@ pub struct Loaded {
     pub settings: Vec<Setting>,
 }
 
+/// A value that was given as an argument.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// `section.key`.
+    pub key: &'static str,
+    /// The argument, `--bind`.
+    pub argument: &'static str,
+    /// Its value.
+    pub value: String,
+}
+
 impl Config {
-    /// Loads the layers: `file`, if any, and the variables of the environment that
-    /// begin with `DECODER__`. The error says everything that is wrong, a line each.
+    /// Loads the layers: `file`, if any, the variables of the environment that begin
+    /// with `DECODER__`, and what was said on the command line. The error says
+    /// everything that is wrong, a line each.
     pub fn load(
         file: Option<&Path>,
         variables: impl IntoIterator<Item = (OsString, OsString)>,
+        said: &[Said],
     ) -> Result<Loaded, Vec<String>> {
         let mut unreadable = Vec::new();
         let layers = [Some(Layer::toml("default.toml", DEFAULT)), file.map(Layer::file)];
@@ -82,6 +96,7 @@ impl Config {
             .filter_map(|layer| layer.map_err(|faults| unreadable.extend(faults)).ok())
             .collect();
         layers.push(Layer::environment(variables));
+        layers.push(Layer::command_line(said));
         let (loaded, faults) = read(&layers);
         if unreadable.is_empty() && faults.is_empty() {
             return Ok(loaded);
@@ -94,14 +109,14 @@ impl Config {
 fn read(layers: &[Layer]) -> (Loaded, Vec<Fault>) {
     let mut reader = Reader::new(layers);
     let config = Config {
-        server: Server::read(reader.missing("service", "server")),
+        server: Server::read(reader.section("server")),
         limits: Limits::read(reader.section("limits")),
         overload: Overload::read(reader.missing("admission", "overload")),
         rate_limit: RateLimit::read(reader.missing("rate limit", "rate_limit")),
-        egress: Egress::read(reader.missing("fetching", "egress")),
-        auth: Auth::read(reader.missing("authentication", "auth")),
+        egress: Egress::read(reader.section("egress")),
+        auth: Auth::read(reader.section("auth")),
         audit: Audit::read(reader.missing("audit log", "audit")),
-        telemetry: Telemetry::read(reader.missing("telemetry", "telemetry")),
+        telemetry: Telemetry::read(reader.section("telemetry")),
     };
     reader.finish();
     let Reader { settings, mut faults, .. } = reader;
@@ -111,6 +126,24 @@ fn read(layers: &[Layer]) -> (Loaded, Vec<Fault>) {
     let contradictions: Vec<Fault> = contradictions.into_iter().filter(is_new).collect();
     faults.extend(contradictions);
     (Loaded { config, settings }, faults)
+}
+
+/// Settings as JSON: the values section by section, and beside them where those come
+/// from that are not the default.
+pub fn as_json(settings: &[Setting]) -> serde_json::Value {
+    let mut config = json!({});
+    let mut origins = json!({});
+    for Setting { key, value, origin } in settings {
+        let place = key.split('.').fold(&mut config, |within, part| &mut within[part]);
+        *place = Layer::toml("", &format!("value = {value}"))
+            .ok()
+            .and_then(|layer| layer.get("value").map(|(raw, _)| raw.as_json()))
+            .unwrap_or_default();
+        if let Some(origin) = origin {
+            origins[key] = json!(origin);
+        }
+    }
+    json!({ "config": config, "origins": origins })
 }
 
 /// A network, or an address by itself.

@@ -138,6 +138,11 @@ impl<'a> Section<'_, 'a> {
         value
     }
 
+    /// The same section, for keys of a part that does not exist yet.
+    pub(super) fn lacking(&mut self, part: &'static str) -> Section<'_, 'a> {
+        Section { reader: &mut *self.reader, name: self.name.clone(), missing: Some(part) }
+    }
+
     /// A section within this one, of the same part.
     pub(super) fn section(&mut self, name: &str) -> Section<'_, 'a> {
         let name = format!("{}.{name}", self.name);

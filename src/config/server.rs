@@ -1,12 +1,16 @@
 //! `[server]`: where the service listens and what it grants a connection.
 
 use super::{
-    kind::{duration, number, path, size, socket, text},
+    kind::{Kind, duration, number, path, size, socket},
     network,
     reader::Section,
 };
 use crate::policy::Network;
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 /// Where the service listens and what it grants a connection.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,30 +66,46 @@ pub struct Tls {
 impl Server {
     pub(super) fn read(mut section: Section<'_, '_>) -> Self {
         let time = || duration("1ms"..="1h");
+        let guards = "guards of connections";
         Self {
             bind: section.take("bind", socket()),
             admin_bind: section.take("admin_bind", socket().optional()),
-            allowed_hosts: section.take("allowed_hosts", text("the name of a host").list()),
-            trusted_proxies: section.take("trusted_proxies", network().list()),
+            allowed_hosts: section.take("allowed_hosts", host_name().list()),
+            trusted_proxies: section
+                .lacking("limits by client address")
+                .take("trusted_proxies", network().list()),
             request_timeout: section.take("request_timeout", time()),
-            header_timeout: section.take("header_timeout", time()),
-            idle_timeout: section.take("idle_timeout", time()),
-            write_timeout: section.take("write_timeout", time()),
-            max_connections: section.take("max_connections", number(1..=1_000_000)),
+            header_timeout: section.lacking(guards).take("header_timeout", time()),
+            idle_timeout: section.lacking(guards).take("idle_timeout", time()),
+            write_timeout: section.lacking(guards).take("write_timeout", time()),
+            max_connections: section.lacking(guards).take("max_connections", number(1..=1_000_000)),
             max_in_flight: section.take("max_in_flight", number(1..=1_000_000)),
-            max_header_bytes: section.take("max_header_bytes", size("1KiB"..="1MiB")),
+            max_header_bytes: section
+                .lacking(guards)
+                .take("max_header_bytes", size("1KiB"..="1MiB")),
             shutdown: Shutdown::read(section.section("shutdown")),
-            tls: Tls::read(section.section("tls")),
+            tls: Tls::read(section.lacking("TLS").section("tls")),
         }
     }
 }
 
+/// A name or an address, without a port.
+fn host_name() -> Kind<String> {
+    let parse = |text: &str| {
+        let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+        let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(&name);
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+        let fits = bare.parse::<IpAddr>().is_ok() || bare.bytes().all(is_name);
+        (fits && !bare.is_empty()).then(|| bare.to_owned())
+    };
+    Kind::string("the name or the address of a host, without a port", parse, String::clone)
+}
+
 impl Shutdown {
     fn read(mut section: Section<'_, '_>) -> Self {
-        Self {
-            notice: section.take("notice", duration("0s"..="1h")),
-            grace: section.take("grace", duration("0s"..="1h")),
-        }
+        let notice =
+            section.lacking("notice before it shuts down").take("notice", duration("0s"..="1h"));
+        Self { notice, grace: section.take("grace", duration("0s"..="1h")) }
     }
 }
 

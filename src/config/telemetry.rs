@@ -1,15 +1,16 @@
 //! `[telemetry]`: logs and traces.
 
 use super::{
-    kind::{Kind, choice, ratio, text},
+    kind::{Kind, choice, ratio},
     reader::Section,
 };
+use crate::telemetry::log::Filter;
 
 /// Logs and traces.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Telemetry {
-    /// A level, or directives.
-    pub log: String,
+    /// Which events become lines.
+    pub log: Filter,
     /// How a line looks.
     pub log_format: LogFormat,
     /// Where traces go.
@@ -33,12 +34,14 @@ impl Telemetry {
     pub(super) fn read(mut section: Section<'_, '_>) -> Self {
         let formats =
             &[("auto", LogFormat::Auto), ("json", LogFormat::Json), ("pretty", LogFormat::Pretty)];
-        let log = "a level (error, warn, info, debug, trace) or directives";
+        let log = "a level (off, error, warn, info, debug, trace), and directives such as \
+                   \"info,some::module=debug\"";
+        let filter = Kind::string(log, |text| text.parse().ok(), Filter::to_string);
         Self {
-            log: section.take("log", text(log)),
+            log: section.take("log", filter),
             log_format: section.take("log_format", choice(formats)),
-            otlp_endpoint: section.take("otlp_endpoint", endpoint().optional()),
-            trace_ratio: section.take("trace_ratio", ratio()),
+            otlp_endpoint: section.lacking("traces").take("otlp_endpoint", endpoint().optional()),
+            trace_ratio: section.lacking("traces").take("trace_ratio", ratio()),
         }
     }
 }

@@ -38,7 +38,7 @@ mod target;
 pub use denied::{Denied, DeniedKind};
 pub use network::{Exception, Network, NoNetwork};
 pub use rule::{Rule, RuleFault};
-pub use source::shown;
+
 pub use target::ApprovedTarget;
 
 use address::Addresses;
@@ -104,7 +104,17 @@ impl Grounds {
             (DeniedKind::Port, Rule::has_port_of),
             (DeniedKind::Path, Rule::has_path_of),
         ];
-        let mut left: Vec<(usize, &NamedRule)> = self.rules.iter().enumerate().collect();
+        let rules = || self.rules.iter().enumerate();
+        let narrowness =
+            |(place, named): &(usize, &NamedRule)| (named.rule.narrowness(), Reverse(*place));
+        let covers = |(_, named): &(usize, &NamedRule)| {
+            filters.iter().all(|(_, fits)| fits(&named.rule, source))
+        };
+        if let Some((place, _)) = rules().filter(covers).max_by_key(narrowness) {
+            return Ok(place);
+        }
+        // None: the first thing that no rule has is what is said.
+        let mut left: Vec<(usize, &NamedRule)> = rules().collect();
         for (kind, fits) in filters {
             let (fitting, others): (Vec<_>, Vec<_>) =
                 left.into_iter().partition(|(_, named)| fits(&named.rule, source));
@@ -113,12 +123,8 @@ impl Grounds {
             }
             left = fitting;
         }
-        let narrowness =
-            |(place, named): &(usize, &NamedRule)| (named.rule.narrowness(), Reverse(*place));
-        let narrowest = left.into_iter().max_by_key(narrowness);
-        // There is one, unless there are no rules at all.
-        let none = || not_allowed(DeniedKind::Host, source, &[]);
-        narrowest.map(|(place, _)| place).ok_or_else(none)
+        // There are no rules at all.
+        Err(not_allowed(DeniedKind::Host, source, &[]))
     }
 }
 

@@ -21,7 +21,8 @@ pub struct ApprovedTarget {
     grounds: Arc<Grounds>,
     /// The place of the rule in the list.
     rule: usize,
-    url: Url,
+    /// Shared: a target is handed on with each connection that is made for it.
+    url: Arc<Url>,
     port: u16,
     literal: Option<SocketAddr>,
 }
@@ -34,7 +35,8 @@ impl ApprovedTarget {
             Host::Ipv4(address) => Some(SocketAddr::new(address.into(), port)),
             Host::Ipv6(address) => Some(SocketAddr::new(address.into(), port)),
         };
-        let target = Self { grounds: Arc::clone(grounds), rule, url, port, literal };
+        let (grounds, url) = (Arc::clone(grounds), Arc::new(url));
+        let target = Self { grounds, rule, url, port, literal };
         if let Some(address) = literal {
             target.judge(&[address.ip()])?;
         }

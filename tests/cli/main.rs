@@ -5,6 +5,7 @@
 mod bad_input;
 mod check_config;
 mod decode;
+mod health;
 #[cfg(feature = "real-tools")]
 mod real_tools;
 mod stream;

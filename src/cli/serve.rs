@@ -1,0 +1,134 @@
+//! `serve`: the service, until it is told to stop.
+
+use super::{Failure, Result, config_args::ConfigArgs, standard::Standard};
+use crate::{
+    app::{self, Ended, Listeners},
+    config::{Loaded, LogFormat, Said, Telemetry},
+    fetch::RootsError,
+    http,
+    telemetry::{
+        LineWriter, Metrics,
+        log::{self, Format},
+    },
+};
+use anyhow::Context;
+use clap::Args;
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{SignalKind, signal},
+};
+
+#[derive(Debug, Args)]
+pub(super) struct ServeArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+
+    /// Where to listen, instead of server.bind
+    #[arg(long, value_name = "ADDR")]
+    bind: Option<SocketAddr>,
+}
+
+/// How long it may take to let go of what was cut off.
+const LAST_WORK: Duration = Duration::from_secs(1);
+/// How long the last lines may take to be written.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+pub(super) fn run(arguments: &ServeArgs) -> Result<()> {
+    let bind = |address: SocketAddr| Said {
+        key: "server.bind",
+        argument: "--bind",
+        value: address.to_string(),
+    };
+    let said: Vec<Said> = arguments.bind.map(bind).into_iter().collect();
+    let loaded = arguments.config.load(&said)?;
+    match serve(&loaded) {
+        Ok(Ended::Finished) => Ok(()),
+        Ok(Ended::CutOff) => {
+            let detail = "work was cut off, by a second signal or at the end of \
+                          server.shutdown.grace"
+                .to_owned();
+            Err(Failure::Work { code: "cut_off", detail })
+        }
+        Err(error) => Err(not_started("not_served", &error)),
+    }
+}
+
+/// Why nothing could be begun: what the configuration names, or the machine.
+pub(super) fn not_started(code: &'static str, error: &anyhow::Error) -> Failure {
+    let detail = format!("{error:#}");
+    match error.downcast_ref::<RootsError>() {
+        Some(_) => Failure::Configuration(vec![detail]),
+        None => Failure::Work { code, detail },
+    }
+}
+
+fn serve(loaded: &Loaded) -> anyhow::Result<Ended> {
+    let metrics = Arc::new(Metrics::new(http::ROUTES)?);
+    let writer = start_logging(&loaded.config.telemetry, Standard::output()?, &metrics)?;
+    let runtime = Runtime::new().context("no runtime")?;
+    let ended = runtime.block_on(async {
+        let listeners = Listeners::bind(&loaded.config).await?;
+        let shutdown = told_to_stop()?;
+        let run =
+            app::run(&loaded.config, &loaded.settings, Arc::clone(&metrics), listeners, shutdown);
+        tokio::select! {
+            ended = run => ended,
+            () = told_again()? => {
+                metrics.cutting_off.store(true, Ordering::Relaxed);
+                Ok(Ended::CutOff)
+            }
+        }
+    });
+    // What is cut off is dropped, and tells of itself; a lookup that nobody waits for any
+    // longer is not waited for here either.
+    runtime.shutdown_timeout(LAST_WORK);
+    writer.flush_within(LAST_LINES);
+    ended
+}
+
+/// Logs to `to`, in the form that fits it.
+pub(super) fn start_logging(
+    telemetry: &Telemetry,
+    to: Standard,
+    metrics: &Metrics,
+) -> anyhow::Result<LineWriter> {
+    let format = match telemetry.log_format {
+        LogFormat::Json => Format::Json,
+        LogFormat::Pretty => Format::Pretty,
+        LogFormat::Auto if to.is_terminal() => Format::Pretty,
+        LogFormat::Auto => Format::Json,
+    };
+    let writer = LineWriter::start(to, metrics.log_lines_dropped.clone())?;
+    log::start(telemetry.log.clone(), format, &writer)?;
+    log::report_panics();
+    Ok(writer)
+}
+
+/// Resolves with the first signal that asks for an end.
+fn told_to_stop() -> anyhow::Result<impl Future<Output = ()>> {
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+    })
+}
+
+/// Resolves with the second one: who repeats it does not want to wait.
+fn told_again() -> anyhow::Result<impl Future<Output = ()>> {
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        for _ in 0..2 {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            }
+        }
+    })
+}

@@ -1,0 +1,101 @@
+//! What the errors beneath a decode mean for whoever asked for it.
+
+use crate::{
+    failure::{Code, Failure, Fault},
+    fetch::{Error, Unsupported},
+    policy::{Denied, DeniedKind},
+};
+use std::io;
+
+/// Why a decode ended without its answer.
+#[derive(Debug)]
+pub enum Stopped {
+    /// It failed.
+    Failed(Box<Failure>),
+    /// The answer could not be written.
+    Unwritten(io::Error),
+}
+
+impl From<Failure> for Stopped {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(Box::new(failure))
+    }
+}
+
+impl From<io::Error> for Stopped {
+    fn from(error: io::Error) -> Self {
+        Self::Unwritten(error)
+    }
+}
+
+/// The policy's no.
+pub(super) fn denied(denied: Denied) -> Failure {
+    let Denied { kind, detail, reason } = denied;
+    match kind {
+        DeniedKind::MalformedUrl => Failure::invalid(vec![Fault::new("/source", detail)]),
+        _ => Failure::new(Code::SourceDenied, detail),
+    }
+    .because(reason)
+}
+
+/// What came of asking the source.
+pub(super) fn not_fetched(error: Error) -> Failure {
+    let failure = |code, detail: &str, reason| Failure::new(code, detail).because(reason);
+    match error {
+        Error::Denied(no) => denied(no),
+        Error::Name(reason) => {
+            failure(Code::SourceFailed, "the host of the source has no address", reason)
+        }
+        Error::Connect(reason) => {
+            failure(Code::SourceFailed, "no connection to the source could be made", reason)
+        }
+        Error::Tls(reason) => {
+            let detail = "no secure connection to the source could be made; its certificate may be \
+                          invalid or not trusted here";
+            failure(Code::SourceFailed, detail, reason)
+        }
+        Error::ConnectTimeout => {
+            Failure::new(Code::SourceTimeout, "no connection to the source could be made in time")
+        }
+        Error::Status(status) => Failure { source_status: Some(status), ..of_status(status) },
+        Error::Protocol(reason) => {
+            let detail = "the answer of the source is not valid, or broke off";
+            failure(Code::SourceFailed, detail, reason)
+        }
+        Error::Unsupported(what) => Failure::new(
+            Code::UnsupportedDocument,
+            match what {
+                Unsupported::ContentType => "the type of the document is none that is scanned",
+                Unsupported::ContentEncoding => {
+                    "the document is packed in another way than gzip, which was not asked for"
+                }
+                Unsupported::Charset => "the charset of the document is none that can be read",
+            },
+        ),
+    }
+}
+
+fn of_status(status: u16) -> Failure {
+    match status {
+        404 | 410 => Failure::new(Code::SourceNotFound, "the source has no such document"),
+        408 | 429 => Failure::new(
+            Code::SourceFailed,
+            format!("the source could not serve the document now (status {status})"),
+        ),
+        400..=499 => Failure::new(
+            Code::SourceRejected,
+            format!("the source refused to serve the document (status {status})"),
+        ),
+        301..=303 | 307 | 308 => Failure::new(
+            Code::SourceFailed,
+            format!(
+                "the source redirects (status {status}), which is not followed; name the URL \
+                     that it leads to"
+            ),
+        ),
+        _ => Failure::new(
+            Code::SourceFailed,
+            format!("the source answered with status {status} instead of the document"),
+        ),
+    }
+}

@@ -1,0 +1,331 @@
+//! The decoder service: one decode, from the request to its result.
+//!
+//! [`Decoder::decode`] is the one way in, for HTTP and for the command line. It takes a
+//! [`Job`], brings the document under the scanner, wherever it comes from, and writes
+//! the answer to a form. It reads no more of a document than it needs, and dropping it
+//! at any point stops what it does. What it has done so far stands in a [`Trail`].
+//!
+//! A document that is at hand byte by byte, as a file is, goes through a [`Pass`]
+//! alone.
+
+mod failing;
+mod pass;
+mod source;
+
+pub use failing::Stopped;
+pub use pass::{Pass, Scanned};
+
+use crate::{
+    answer::{Form, Output, Timing, WipedBuffer},
+    failure::{Blame, Code, Failure, Outcome},
+    fetch::{Fetcher, Times},
+    policy::{ApprovedTarget, Policy},
+    scan::{Charset, Options, StoppedBy, Summary},
+    telemetry::{Input, Metrics, Trail},
+};
+use bytes::Bytes;
+use futures_core::Stream;
+use std::{
+    future::poll_fn,
+    ops::ControlFlow,
+    pin::Pin,
+    sync::Arc,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+/// Runs decodes.
+pub struct Decoder {
+    policy: Policy,
+    fetcher: Fetcher,
+    limits: Limits,
+    metrics: Arc<Metrics>,
+}
+
+/// What no decode exceeds.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// The bytes of a document, unpacked and before transcoding.
+    pub max_document_bytes: u64,
+    /// How long fetching a document may take as a whole.
+    pub fetch_timeout: Duration,
+}
+
+/// One decode to be done.
+pub struct Job {
+    /// What to decode.
+    pub document: Document,
+    /// What to look for. The cap on bytes is the decoder's.
+    pub options: Options,
+    /// How much of the secrets to show; the form must agree.
+    pub output: Output,
+    /// Whether a document over the cap is worth what was found in it.
+    pub allow_partial: bool,
+    /// When the request came.
+    pub began: Instant,
+    /// When it must be over.
+    pub deadline: Option<Deadline>,
+}
+
+/// What to decode.
+pub enum Document {
+    /// What stands at this URL. [`Decoder::approve`] makes one.
+    Source(Approved),
+    /// This text.
+    Content(WipedBuffer),
+    /// What arrives.
+    Upload(Upload),
+}
+
+/// A source that the policy allows.
+pub struct Approved(ApprovedTarget);
+
+impl Approved {
+    /// Its URL without userinfo, query and fragment.
+    pub fn shown(&self) -> String {
+        self.0.shown()
+    }
+}
+
+/// A document that arrives while it is decoded.
+pub struct Upload {
+    /// Its bytes, or why there are no more.
+    pub bytes: Pin<Box<dyn Stream<Item = Result<Bytes, Failure>> + Send>>,
+    /// What it declares.
+    pub charset: Charset,
+}
+
+/// When a request must be over.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadline {
+    /// The moment.
+    pub at: Instant,
+    /// How much time the caller gave, where that is the shorter one.
+    pub given: Option<Duration>,
+}
+
+/// Who takes what a decode writes.
+pub struct Reply<'a> {
+    /// The form of the answer.
+    pub form: &'a mut (dyn Form + Send),
+    /// Whether all that was written is taken; until then nothing more is read. Whoever
+    /// takes it polls the decode again.
+    pub is_taken: &'a (dyn Fn() -> bool + Sync),
+}
+
+/// How much of a text is scanned before others have their turn.
+const TURN: usize = 256 * 1024;
+
+impl Decoder {
+    /// A decoder that fetches under a policy.
+    pub fn new(policy: Policy, fetcher: Fetcher, limits: Limits, metrics: Arc<Metrics>) -> Self {
+        Self { policy, fetcher, limits, metrics }
+    }
+
+    /// Asks the policy about the URL of a document.
+    pub fn approve(&self, source: &str, trail: &Trail) -> Result<Approved, Failure> {
+        let target = self.policy.approve(source).map_err(|denied| {
+            self.metrics.security_event(denied.kind.as_str());
+            failing::denied(denied)
+        })?;
+        let mut steps = trail.steps();
+        steps.source_host = Some(target.host().to_owned());
+        steps.rule = Some(target.rule().to_owned());
+        Ok(Approved(target))
+    }
+
+    /// Does the job and writes its answer.
+    pub async fn decode(
+        &self,
+        job: Job,
+        reply: Reply<'_>,
+        trail: &Trail,
+    ) -> Result<Summary, Stopped> {
+        let Job { document, mut options, output, allow_partial, began, deadline } = job;
+        options.max_bytes = Some(self.limits.max_document_bytes);
+        let run = Run { decoder: self, options, output, allow_partial, began, trail };
+        // Boxed, so that those who wait for little carry little.
+        match document {
+            Document::Source(source) => Box::pin(run.source(&source.0, deadline, reply)).await,
+            Document::Content(text) => within(deadline, trail, run.content(&text, reply)).await,
+            Document::Upload(upload) => {
+                within(deadline, trail, Box::pin(run.upload(upload, reply))).await
+            }
+        }
+    }
+}
+
+/// Work that must be over at a deadline.
+async fn within(
+    deadline: Option<Deadline>,
+    trail: &Trail,
+    work: impl Future<Output = Result<Summary, Stopped>>,
+) -> Result<Summary, Stopped> {
+    let Some(deadline) = deadline else { return work.await };
+    match tokio::time::timeout_at(deadline.at.into(), work).await {
+        Ok(done) => done,
+        Err(_) => Err(deadline.passed(trail).into()),
+    }
+}
+
+/// A decode under way.
+struct Run<'a> {
+    decoder: &'a Decoder,
+    options: Options,
+    output: Output,
+    allow_partial: bool,
+    began: Instant,
+    trail: &'a Trail,
+}
+
+impl Run<'_> {
+    async fn content(&self, text: &[u8], reply: Reply<'_>) -> Result<Summary, Stopped> {
+        {
+            let mut steps = self.trail.steps();
+            steps.input = Some(Input::Content);
+            steps.complete.get_or_insert_with(Instant::now);
+        }
+        let mut pass = self.pass(Charset::UTF_8, reply.form);
+        for (at, piece) in text.chunks(TURN).enumerate() {
+            if at > 0 {
+                tokio::task::yield_now().await;
+            }
+            if self.push(&mut pass, piece)?.is_break() {
+                break;
+            }
+            taken(reply.is_taken, self.trail).await;
+        }
+        self.handed_over(pass)
+    }
+
+    async fn upload(&self, mut upload: Upload, reply: Reply<'_>) -> Result<Summary, Stopped> {
+        {
+            let mut steps = self.trail.steps();
+            steps.input = Some(Input::Content);
+            steps.uploading = true;
+        }
+        let mut pass = self.pass(upload.charset, reply.form);
+        while let Some(bytes) = poll_fn(|context| upload.bytes.as_mut().poll_next(context)).await {
+            if self.push(&mut pass, &bytes?)?.is_break() {
+                break;
+            }
+            taken(reply.is_taken, self.trail).await;
+        }
+        {
+            let mut steps = self.trail.steps();
+            steps.uploading = false;
+            steps.complete.get_or_insert_with(Instant::now);
+        }
+        self.handed_over(pass)
+    }
+
+    fn pass<'f>(&self, charset: Charset, form: &'f mut (dyn Form + Send)) -> Pass<'f> {
+        Pass::new(&self.options, charset, self.output, form)
+    }
+
+    /// Scans the next bytes.
+    fn push(&self, pass: &mut Pass<'_>, bytes: &[u8]) -> Result<ControlFlow<()>, Stopped> {
+        let flow = pass.push(bytes)?;
+        let mut steps = self.trail.steps();
+        steps.bytes += bytes.len() as u64;
+        steps.secrets = pass.secrets();
+        Ok(flow)
+    }
+
+    /// Ends the decode of a document that the caller handed over.
+    fn handed_over(&self, pass: Pass<'_>) -> Result<Summary, Stopped> {
+        let scanned = pass.end()?;
+        if self.is_too_large(&scanned.summary) {
+            let cap = self.decoder.limits.max_document_bytes;
+            let detail = format!(
+                "the document is over the cap of {cap} bytes (max_document_bytes); hand over less, \
+                 or ask with allow_partial for what is found up to there"
+            );
+            return Err(Failure::new(Code::RequestTooLarge, detail).into());
+        }
+        self.trail.steps().secrets = scanned.summary.returned;
+        Ok(scanned.finish(None, self.timing(None))?)
+    }
+
+    fn is_too_large(&self, summary: &Summary) -> bool {
+        summary.stopped_by == Some(StoppedBy::MaxBytes) && !self.allow_partial
+    }
+
+    fn timing(&self, times: Option<&Times>) -> Timing {
+        let of = |part: fn(&Times) -> Option<Duration>| times.and_then(part).map(milliseconds);
+        Timing {
+            total: milliseconds(self.began.elapsed()),
+            queue: Some(0.0),
+            dns: of(Times::dns),
+            connect: of(Times::connect),
+            first_byte: of(Times::first_byte),
+            body: of(Times::body),
+        }
+    }
+}
+
+/// Waits until all that was written is taken. Nobody is woken: who takes it polls.
+async fn taken(is_taken: &(dyn Fn() -> bool + Sync), trail: &Trail) {
+    if is_taken() {
+        return;
+    }
+    trail.steps().unread_since = Some(Instant::now());
+    poll_fn(|_| if is_taken() { Poll::Ready(()) } else { Poll::Pending }).await;
+    let mut steps = trail.steps();
+    steps.unread = steps.waited_for_reader();
+    steps.unread_since = None;
+}
+
+impl Deadline {
+    /// The caller's patience from which on a deadline that passes is a failure of ours.
+    const PATIENT: Duration = Duration::from_secs(2);
+
+    /// What it means that it has passed, for who was waited for.
+    pub fn passed(self, trail: &Trail) -> Failure {
+        if let Some(failure) = caller_was_slow(trail) {
+            return failure;
+        }
+        match self.given {
+            Some(given) => {
+                let milliseconds = given.as_millis();
+                let detail = format!("the {milliseconds} ms of X-Request-Timeout-Ms have passed");
+                let failure = Failure::new(Code::DeadlineExceeded, detail);
+                let patient = given >= Self::PATIENT;
+                Failure {
+                    outcome: if patient { Outcome::Failed } else { Outcome::Rejected },
+                    ..failure
+                }
+            }
+            None => {
+                let detail = "the request took longer than this service allows; try again later";
+                Failure::new(Code::ServiceTimeout, detail)
+            }
+        }
+    }
+}
+
+/// A client that has let its answer wait so long has used up its time by itself.
+const SLOW_READER: Duration = Duration::from_secs(1);
+
+/// What it means that time has run out, where it was the client that took it.
+fn caller_was_slow(trail: &Trail) -> Option<Failure> {
+    let steps = trail.steps();
+    let detail = if steps.uploading {
+        "the request did not arrive in time; send it faster or in smaller parts"
+    } else if steps.waited_for_reader() >= SLOW_READER {
+        "the answer was not read in time; read it as it comes, or ask for less"
+    } else {
+        return None;
+    };
+    Some(Failure::new(Code::RequestTimeout, detail))
+}
+
+/// Milliseconds with three decimals.
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// Whose fault an unsupported document is that was handed over.
+pub fn unsupported_upload(detail: impl Into<String>) -> Failure {
+    Failure::new(Code::UnsupportedDocument, detail).blamed_on(Blame::Caller)
+}

@@ -1,0 +1,112 @@
+//! A document that is on its way.
+
+use super::{Error, Gunzip, Unsupported};
+use crate::scan::Charset;
+use bytes::Bytes;
+use reqwest::{
+    Response,
+    header::{CONTENT_ENCODING, CONTENT_TYPE},
+};
+
+/// Types of content, `*` standing for anything within its half.
+#[derive(Debug, Clone)]
+pub struct ContentTypes(pub Vec<String>);
+
+/// A document that is on its way.
+pub struct Document {
+    /// What the source answered: 200 or 203.
+    pub status: u16,
+    /// The charset that the source declares.
+    pub charset: Charset,
+    /// What unpacks it, where it is packed.
+    pub gunzip: Option<Gunzip>,
+    response: Response,
+}
+
+impl Document {
+    pub(super) fn begin(response: Response, types: &ContentTypes) -> Result<Self, Error> {
+        let status = response.status().as_u16();
+        if !matches!(status, 200 | 203) {
+            return Err(Error::Status(status));
+        }
+        let unsupported = |what| Error::Unsupported(what);
+        let mut charset = Charset::UTF_8;
+        let content_type = response.headers().get(CONTENT_TYPE);
+        if let Some(value) = content_type.filter(|value| !value.is_empty()) {
+            let value = value.to_str().map_err(|_| unsupported(Unsupported::ContentType))?;
+            if !types.contain(value) {
+                return Err(unsupported(Unsupported::ContentType));
+            }
+            charset =
+                Charset::of_content_type(value).map_err(|_| unsupported(Unsupported::Charset))?;
+        }
+        let encodings = response.headers().get_all(CONTENT_ENCODING).iter();
+        let is = |name: &[u8], one_of: &[&str]| {
+            one_of.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+        };
+        let encodings = encodings.map(|name| name.as_bytes().trim_ascii());
+        let mut packings = encodings.filter(|name| !is(name, &["", "identity"]));
+        let gunzip = match (packings.next(), packings.next()) {
+            (None, _) => None,
+            (Some(name), None) if is(name, &["gzip", "x-gzip"]) => Some(Gunzip::default()),
+            _ => return Err(unsupported(Unsupported::ContentEncoding)),
+        };
+        Ok(Self { status, charset, gunzip, response })
+    }
+
+    /// The next bytes as they come from the network; `None` at the end.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        self.response.chunk().await.map_err(|error| Error::of(&error))
+    }
+}
+
+impl ContentTypes {
+    /// Whether the essence of a `Content-Type` is among them.
+    fn contain(&self, value: &str) -> bool {
+        let essence = value.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+        let Some((kind, subtype)) = essence.split_once('/') else { return false };
+        self.0.iter().any(|pattern| {
+            let pattern = pattern.to_ascii_lowercase();
+            pattern
+                .split_once('/')
+                .is_some_and(|(kinds, subtypes)| fits(kinds, kind) && fits(subtypes, subtype))
+        })
+    }
+}
+
+/// Whether a text fits a pattern in which the first `*` is anything but nothing.
+fn fits(pattern: &str, text: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == text,
+        Some((before, after)) => {
+            text.len() > before.len() + after.len()
+                && text.starts_with(before)
+                && text.ends_with(after)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn which_types_are_among_them() {
+        let types = ["text/*", "application/json", "application/*+json", "*/xml"];
+        let types = ContentTypes(types.map(str::to_owned).to_vec());
+        let check = |value: &str, expected: bool| {
+            assert_eq!(types.contain(value), expected, "{value}");
+        };
+        check("text/plain", true);
+        check("TEXT/Markdown; charset=utf-8", true);
+        check("application/json", true);
+        check("application/json5", false);
+        check("application/ld+json", true);
+        check("application/+json", false);
+        check("application/pdf", false);
+        check("image/xml", true);
+        check("text/", false);
+        check("text", false);
+        check("", false);
+    }
+}

@@ -1,0 +1,91 @@
+//! Reading the body of a request.
+
+use super::super::layers::too_large;
+use crate::{
+    failure::{Failure, Fault, Outcome},
+    telemetry::{Record, Trail},
+};
+use axum::body::{Body, Bytes, HttpBody};
+use futures_core::Stream;
+use std::{
+    future::poll_fn,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+/// The whole body, in one piece.
+pub(super) async fn whole(mut body: Body, cap: u64, record: &Record) -> Result<Bytes, Failure> {
+    record.trail.steps().uploading = true;
+    let mut first = Bytes::new();
+    let mut all = Vec::new();
+    while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+        let Ok(data) = frame.map_err(|error| broken(&error))?.into_data() else { continue };
+        if (first.len() + all.len() + data.len()) as u64 > cap {
+            return Err(too_large(cap));
+        }
+        if first.is_empty() && all.is_empty() {
+            first = data;
+        } else {
+            all.extend_from_slice(&std::mem::take(&mut first));
+            all.extend_from_slice(&data);
+        }
+    }
+    let mut steps = record.trail.steps();
+    steps.uploading = false;
+    steps.received = true;
+    steps.complete = Some(Instant::now());
+    drop(steps);
+    Ok(if all.is_empty() { first } else { all.into() })
+}
+
+/// The body as it arrives. Its cap is the decoder's, who may want only the beginning.
+pub(super) fn arriving(
+    body: Body,
+    trail: Arc<Trail>,
+) -> Pin<Box<dyn Stream<Item = Result<Bytes, Failure>> + Send>> {
+    Box::pin(Arriving { body, trail })
+}
+
+struct Arriving {
+    body: Body,
+    trail: Arc<Trail>,
+}
+
+impl Stream for Arriving {
+    type Item = Result<Bytes, Failure>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            let frame = match Pin::new(&mut self.body).poll_frame(context) {
+                Poll::Ready(Some(Ok(frame))) => frame,
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(broken(&error)))),
+                Poll::Ready(None) => {
+                    self.trail.steps().received = true;
+                    return Poll::Ready(None);
+                }
+                Poll::Pending => return Poll::Pending,
+            };
+            if let Ok(data) = frame.into_data() {
+                return Poll::Ready(Some(Ok(data)));
+            }
+        }
+    }
+}
+
+/// The body broke off: its framing is not valid, or its client left.
+fn broken(error: &axum::Error) -> Failure {
+    let mut cause = std::error::Error::source(error);
+    let mut is_malformed = false;
+    while let Some(beneath) = cause {
+        is_malformed |= beneath.downcast_ref::<io::Error>().is_some_and(|error| {
+            matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)
+        });
+        cause = beneath.source();
+    }
+    let detail = "the body broke off, or its framing is not valid";
+    let failure = Failure::invalid(vec![Fault::new("", detail)]).because(error.to_string());
+    if is_malformed { failure } else { Failure { outcome: Outcome::Cancelled, ..failure } }
+}

@@ -1,0 +1,120 @@
+//! An answer that leaves line by line.
+//!
+//! The decode is driven by whoever reads the answer: it is polled when the connection
+//! has room, and waits while lines have not been taken. So a slow reader slows its own
+//! decode and nothing gathers; and a reader that leaves drops it.
+
+use crate::{answer::WipedBuffer, failure::Failure};
+use axum::body::{Bytes, HttpBody};
+use http_body::Frame;
+use std::{
+    convert::Infallible,
+    future::poll_fn,
+    io::{self, Write},
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+};
+
+type Run = Pin<Box<dyn Future<Output = Result<(), Box<Failure>>> + Send>>;
+
+/// What was written and not taken yet.
+#[derive(Clone, Default)]
+pub(super) struct Lines(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    waiting: WipedBuffer,
+    /// Whether anything has been taken, or is about to be.
+    begun: bool,
+}
+
+impl Lines {
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().waiting.is_empty()
+    }
+
+    /// Whether the answer is on its way. What waits for the first time is not, and can
+    /// still be kept back.
+    pub(super) fn has_begun(&self) -> bool {
+        self.lock().begun
+    }
+
+    /// Runs until there is a first line; what fails before is the failure.
+    pub(super) async fn body(self, mut run: Run) -> Result<LinesBody, Box<Failure>> {
+        let first = poll_fn(|context| match run.as_mut().poll(context) {
+            Poll::Ready(done) => Poll::Ready(Some(done)),
+            Poll::Pending if self.is_empty() => Poll::Pending,
+            Poll::Pending => Poll::Ready(None),
+        });
+        let run = match first.await {
+            Some(done) => done.map(|()| None)?,
+            None => Some(run),
+        };
+        self.lock().begun = true;
+        Ok(LinesBody { lines: self, run })
+    }
+
+    fn take(&self) -> Option<Bytes> {
+        let mut state = self.lock();
+        if state.waiting.is_empty() {
+            return None;
+        }
+        Some(Bytes::from_owner(std::mem::take(&mut state.waiting)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.lock().waiting.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The body of such an answer.
+pub(super) struct LinesBody {
+    lines: Lines,
+    /// The decode, as long as it goes on.
+    run: Option<Run>,
+}
+
+impl HttpBody for LinesBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let waiting = match self.lines.take() {
+            // What is there leaves before more is made.
+            Some(bytes) => Some(bytes),
+            None => {
+                let is_done = match &mut self.run {
+                    Some(run) => run.as_mut().poll(context).is_ready(),
+                    None => true,
+                };
+                if is_done {
+                    self.run = None;
+                }
+                self.lines.take()
+            }
+        };
+        match waiting {
+            Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+            None if self.run.is_none() => Poll::Ready(None),
+            None => Poll::Pending,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.run.is_none() && self.lines.is_empty()
+    }
+}

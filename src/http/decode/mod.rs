@@ -1,0 +1,236 @@
+//! `POST /decode`: a request in one of its forms, an answer in one of its forms.
+
+mod asked;
+mod body;
+mod json;
+mod lines;
+mod query;
+
+use super::{
+    Refusal,
+    accept::{self, MediaType},
+    layers::BodyKind,
+    problem,
+    router::Decoding,
+};
+use crate::{
+    answer::{Form, Heading, Json, Ndjson, Output, Report, WipedBuffer},
+    decode::{self, Deadline, Document, Job, Reply, Stopped, Upload},
+    failure::{Code, Failure},
+    scan::Charset,
+    telemetry::Record,
+};
+use asked::{Asked, Options};
+use axum::{
+    body::{Body, Bytes},
+    extract::{Request, State},
+    http::{
+        HeaderMap, HeaderValue,
+        header::{CONTENT_ENCODING, CONTENT_TYPE, TRANSFER_ENCODING},
+        request::Parts,
+    },
+    response::Response,
+};
+use lines::Lines;
+use std::sync::Arc;
+use tokio::time::timeout_at;
+
+/// The forms of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AnswerForm {
+    Json,
+    Ndjson,
+    Report,
+}
+
+const FORMS: [(MediaType, AnswerForm); 3] = [
+    (("application", "json"), AnswerForm::Json),
+    (("application", "x-ndjson"), AnswerForm::Ndjson),
+    (("text", "plain"), AnswerForm::Report),
+];
+
+/// How large an answer is expected to be.
+const USUAL: usize = 1024;
+
+pub(super) async fn decode(
+    State(decoding): State<Arc<Decoding>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let (parts, body) = request.into_parts();
+    let record = parts.extensions.get::<Arc<Record>>().cloned();
+    let deadline = parts.extensions.get::<Deadline>().copied();
+    let (Some(record), Some(deadline)) = (record, deadline) else {
+        return Err(Failure::internal("a request without its layers").into());
+    };
+    let form = accept::best(&parts.headers, &FORMS)?;
+    let read = read(&decoding, &parts, body, &record);
+    let (document, options) = match timeout_at(deadline.at.into(), read).await {
+        Ok(read) => read?,
+        Err(_) => return Err(deadline.passed(&record.trail).into()),
+    };
+    let heading = Heading {
+        request_id: Some(record.head().request_id.clone()),
+        source: match &document {
+            Document::Source(source) => Some(source.shown()),
+            _ => None,
+        },
+    };
+    let job = Job {
+        document,
+        options: options.scan,
+        output: options.output,
+        allow_partial: options.allow_partial,
+        began: record.began(),
+        deadline: Some(deadline),
+    };
+    let answer = Answer { decoding, record, heading, job };
+    match form {
+        AnswerForm::Json => answer.json().await,
+        AnswerForm::Ndjson => answer.ndjson().await,
+        AnswerForm::Report => answer.report().await,
+    }
+}
+
+/// Reads the request, and the document where it is a part of it.
+async fn read(
+    decoding: &Decoding,
+    parts: &Parts,
+    body: Body,
+    record: &Record,
+) -> Result<(Document, Options), Failure> {
+    let headers = &parts.headers;
+    let is_other = |name, plain: &str| {
+        let mut values = headers.get_all(name).iter();
+        values.any(|value| !value.as_bytes().eq_ignore_ascii_case(plain.as_bytes()))
+    };
+    if is_other(CONTENT_ENCODING, "identity") || is_other(TRANSFER_ENCODING, "chunked") {
+        return Err(unsupported(
+            "a body is read as it is: send it without Content-Encoding, and with no Transfer-Encoding but chunked",
+        ));
+    }
+    match BodyKind::of(headers) {
+        BodyKind::Json => {
+            let bytes = body::whole(body, decoding.limits.max_request_bytes, record).await?;
+            let query = parts.uri.query().filter(|query| !query.is_empty());
+            let Asked { document, options } = json::parse(&bytes, query, decoding, record)?;
+            Ok((document, options))
+        }
+        BodyKind::Document => {
+            let charset = charset(headers)?;
+            let trail = Arc::clone(&record.trail);
+            let options = query::parse(parts.uri.query().unwrap_or(""), decoding)?;
+            Ok((Document::Upload(Upload { bytes: body::arriving(body, trail), charset }), options))
+        }
+        BodyKind::Other => Err(unsupported(
+            "send application/json with source or content, or the document itself as text/plain, \
+             another text type or application/octet-stream (with curl: -H 'Content-Type: \
+             application/json')",
+        )),
+    }
+}
+
+fn unsupported(detail: &str) -> Failure {
+    Failure::new(Code::UnsupportedMediaType, detail)
+}
+
+fn charset(headers: &HeaderMap) -> Result<Charset, Failure> {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    Charset::of_content_type(value)
+        .map_err(|unknown| decode::unsupported_upload(unknown.to_string()))
+}
+
+/// A decode whose answer is to be made.
+struct Answer {
+    decoding: Arc<Decoding>,
+    record: Arc<Record>,
+    heading: Heading,
+    job: Job,
+}
+
+impl Answer {
+    async fn json(mut self) -> Result<Response, Refusal> {
+        let heading = std::mem::take(&mut self.heading);
+        let mut buffer = WipedBuffer::with_capacity(USUAL);
+        let mut form = Json::new(&mut buffer, heading, self.job.output, self.max_bytes());
+        self.run(&mut form).await?;
+        Ok(response("application/json", buffer))
+    }
+
+    async fn report(self) -> Result<Response, Refusal> {
+        let mut buffer = WipedBuffer::with_capacity(USUAL);
+        let name = self.heading.source.clone();
+        let name = name.unwrap_or_else(|| "the document handed over".to_owned());
+        let several = self.job.options.pairs.iter().len() > 1;
+        let form = Report::new(&mut buffer, self.job.output, &name, several, self.max_bytes());
+        let mut form = form.map_err(|error| Failure::internal(error.to_string()))?;
+        self.run(&mut form).await?;
+        Ok(response("text/plain; charset=utf-8", buffer))
+    }
+
+    /// Each line leaves as soon as it is there. What fails before the first one is an
+    /// ordinary problem.
+    async fn ndjson(self) -> Result<Response, Refusal> {
+        let lines = Lines::default();
+        let taken = lines.clone();
+        let run = async move {
+            let Self { decoding, record, heading, job } = self;
+            let (output, max_bytes) = (job.output, Some(decoding.limits.max_response_bytes));
+            let mut form = Ndjson::new(taken.clone(), heading, output, max_bytes);
+            let reply = Reply { form: &mut form, is_taken: &|| taken.is_empty() };
+            let done = decoding.decoder.decode(job, reply, &record.trail).await;
+            let Err(stopped) = done else { return Ok(()) };
+            let failure = failure(stopped);
+            if !taken.has_begun() {
+                return Err(Box::new(failure));
+            }
+            // The status has left; the last line says what happened.
+            let written = form.fail(&problem::problem(&failure, &record));
+            record.failed(failure);
+            drop(written);
+            Ok(())
+        };
+        let body = lines.body(Box::pin(run)).await.map_err(|failure| Refusal(*failure))?;
+        let mut response = Response::new(Body::new(body));
+        let kind = HeaderValue::from_static("application/x-ndjson");
+        response.headers_mut().insert(CONTENT_TYPE, kind);
+        Ok(response)
+    }
+
+    fn max_bytes(&self) -> Option<u64> {
+        Some(self.decoding.limits.max_response_bytes)
+    }
+
+    async fn run(self, form: &mut (dyn Form + Send)) -> Result<(), Refusal> {
+        let reply = Reply { form, is_taken: &|| true };
+        let done = self.decoding.decoder.decode(self.job, reply, &self.record.trail).await;
+        done.map(drop).map_err(|stopped| {
+            // Nothing of it is answered.
+            self.record.trail.steps().secrets = 0;
+            Refusal(failure(stopped))
+        })
+    }
+}
+
+fn failure(stopped: Stopped) -> Failure {
+    match stopped {
+        Stopped::Failed(failure) => *failure,
+        Stopped::Unwritten(error) => Failure::internal(error.to_string()),
+    }
+}
+
+/// A whole answer, wiped when it has left.
+fn response(kind: &'static str, buffer: WipedBuffer) -> Response {
+    let mut response = Response::new(Body::from(Bytes::from_owner(buffer)));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+/// What an option may be called.
+fn output(name: &str) -> Option<Output> {
+    match name {
+        "full" => Some(Output::Full),
+        "masked" => Some(Output::Masked),
+        "summary" => Some(Output::Summary),
+        _ => None,
+    }
+}

@@ -1,0 +1,23 @@
+//! The service over HTTP: routes, layers, wire types, and the connections beneath.
+//!
+//! With `app` the only module that knows axum and hyper. Handlers turn requests into
+//! jobs and results into responses; what a decode is, they leave to the decoder. An
+//! error is handed outwards as a [`Failure`](crate::failure::Failure) and becomes a
+//! response in one place, `problem.rs`.
+
+mod accept;
+mod connection;
+mod decode;
+mod layers;
+mod operator;
+mod pages;
+mod probes;
+mod problem;
+mod recording;
+mod router;
+
+pub use connection::serve;
+pub use layers::{AllowedHosts, Gates, layered};
+pub use probes::Readiness;
+pub use problem::Refusal;
+pub use router::{Admin, Decoding, Public, ROUTES, RequestLimits, Shown, admin, public};

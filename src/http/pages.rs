@@ -1,0 +1,145 @@
+//! Pages for whoever comes by: what this is, and what each problem means. HTML for a
+//! browser, else JSON.
+
+use super::{
+    Refusal,
+    accept::{self, MediaType},
+    problem::{Entry, entry},
+};
+use crate::failure::{Blame, Code, Failure};
+use axum::{
+    Json,
+    extract::{Path, rejection::PathRejection},
+    http::{
+        HeaderMap,
+        header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY},
+    },
+    response::{Html, IntoResponse, Response},
+};
+use serde_json::{Value, json};
+use std::fmt::Write;
+
+const JSON: MediaType = ("application", "json");
+const HTML: MediaType = ("text", "html");
+
+/// What this is and where to look.
+pub(super) async fn index(headers: HeaderMap) -> Result<Response, Refusal> {
+    if !accept::best(&headers, &[(JSON, false), (HTML, true)])? {
+        return Ok(Json(json!({
+            "name": "blueprint-decoder",
+            "version": env!("CARGO_PKG_VERSION"),
+            "about": ABOUT,
+            "routes": ROUTES.map(|(route, about)| json!({ "route": route, "about": about })),
+        }))
+        .into_response());
+    }
+    let mut rows = String::new();
+    for (route, about) in ROUTES {
+        let shown = match route.strip_prefix("GET ").filter(|path| !path.contains('{')) {
+            Some(path) => format!("<a href=\"{path}\">{route}</a>"),
+            None => route.to_owned(),
+        };
+        let _ = writeln!(rows, "<dt><code>{shown}</code></dt><dd>{about}</dd>");
+    }
+    let body = format!("<p>{ABOUT}</p>\n<dl>\n{rows}</dl>\n<pre>{EXAMPLE}</pre>");
+    Ok(page("blueprint-decoder", &body))
+}
+
+const ABOUT: &str = "Finds the marked fragments of a document and returns them, bounded, in \
+                     order, and honest about what was cut.";
+
+const EXAMPLE: &str = "curl http://127.0.0.1:8080/decode -H 'Content-Type: text/plain' \
+                       --data-binary '{* the secret *}'";
+
+const ROUTES: [(&str, &str); 5] = [
+    ("POST /decode", "decode a document: its URL, or the document itself"),
+    ("GET /health", "whether the process is alive"),
+    ("GET /health/ready", "whether it wants requests"),
+    ("GET /metrics", "for Prometheus, unless an admin listener has them"),
+    ("GET /problems", "what each problem means and what to do"),
+];
+
+/// Every problem.
+pub(super) async fn problems(headers: HeaderMap) -> Result<Response, Refusal> {
+    if !accept::best(&headers, &[(JSON, false), (HTML, true)])? {
+        let all: Vec<Value> = Code::ALL.into_iter().map(|code| described(&entry(code))).collect();
+        return Ok(Json(json!({ "problems": all })).into_response());
+    }
+    let mut rows = String::new();
+    for code in Code::ALL {
+        let Entry { title, .. } = entry(code);
+        let name = code.as_str();
+        let _ = writeln!(
+            rows,
+            "<dt><a href=\"/problems/{name}\"><code>{name}</code></a></dt><dd>{title}</dd>"
+        );
+    }
+    Ok(page("Problems", &format!("<dl>\n{rows}</dl>")))
+}
+
+/// One problem.
+pub(super) async fn problem(
+    name: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    // A name that is not UTF-8 is none that there is.
+    let name = name.map(|Path(name)| name).unwrap_or_default();
+    let Some(code) = Code::ALL.into_iter().find(|code| code.as_str() == name) else {
+        let detail = "there is no such problem; GET /problems lists them";
+        return Err(Failure::new(Code::NotFound, detail).into());
+    };
+    let entry = entry(code);
+    if !accept::best(&headers, &[(JSON, false), (HTML, true)])? {
+        return Ok(Json(described(&entry)).into_response());
+    }
+    let Entry { status, title, retryable, advice, .. } = &entry;
+    let again = if *retryable { "may succeed later" } else { "will fail again" };
+    let body = format!(
+        "<p>{title}.</p>\n<dl>\n<dt>Status</dt><dd>{status}</dd>\n<dt>Whose fault</dt><dd>{}</dd>\n\
+         <dt>The same request</dt><dd>{again}</dd>\n<dt>What to do</dt><dd>{advice}</dd>\n</dl>\n\
+         <p><a href=\"/problems\">All problems</a></p>",
+        whose(code)
+    );
+    Ok(page(code.as_str(), &body))
+}
+
+fn described(entry: &Entry) -> Value {
+    json!({
+        "code": entry.code.as_str(),
+        "type": format!("/problems/{}", entry.code.as_str()),
+        "status": entry.status.as_u16(),
+        "title": entry.title,
+        "blame": entry.code.blame().as_str(),
+        "retryable": entry.retryable,
+        "advice": entry.advice,
+    })
+}
+
+fn whose(code: Code) -> &'static str {
+    match code.blame() {
+        Blame::Caller => "the caller's",
+        Blame::Policy => "nobody's: the operator's policy says no",
+        Blame::Source => "the source's",
+        Blame::Service => "the service's",
+    }
+}
+
+/// A page. What goes into it is ours, never a client's.
+fn page(title: &str, body: &str) -> Response {
+    let headers = [
+        (
+            CONTENT_SECURITY_POLICY,
+            "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; \
+             frame-ancestors 'none'",
+        ),
+        (REFERRER_POLICY, "no-referrer"),
+    ];
+    let html = Html(format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" \
+         content=\"width=device-width\">\n<title>{title}</title>\n<style>body{{font:1rem/1.5 \
+         system-ui,sans-serif;max-width:42rem;margin:2rem auto;padding:0 1rem;color:#222;\
+         background:#fff}}dt{{margin-top:.75rem;font-weight:600}}dd{{margin:0}}pre{{overflow:auto;\
+         background:#f4f4f4;padding:.75rem}}</style>\n<h1>{title}</h1>\n{body}\n</html>\n"
+    ));
+    (headers, html).into_response()
+}

@@ -1,0 +1,89 @@
+//! What Kubernetes and Prometheus ask: never limited, never shed.
+
+use super::Refusal;
+use crate::{failure::Failure, telemetry::Metrics};
+use axum::{
+    Json,
+    extract::State,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use std::{
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+/// Whether the service wants requests.
+pub struct Readiness {
+    serving: AtomicBool,
+    metrics: Arc<Metrics>,
+}
+
+impl Readiness {
+    /// Wanting none yet.
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        LazyLock::force(&STARTED);
+        Self { serving: AtomicBool::new(false), metrics }
+    }
+
+    /// From now on it does, or does not.
+    pub fn set_serving(&self, serving: bool) {
+        self.serving.store(serving, Ordering::Relaxed);
+        self.metrics.ready.set(serving.into());
+    }
+}
+
+/// When the process began, as far as uptime is concerned.
+static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// Liveness: nothing but that the process can answer.
+pub(super) async fn health() -> Response {
+    #[derive(Serialize)]
+    struct Health {
+        status: &'static str,
+        version: &'static str,
+        commit: &'static str,
+        uptime_seconds: u64,
+    }
+    Json(Health {
+        status: "ok",
+        version: env!("CARGO_PKG_VERSION"),
+        commit: env!("DECODER_COMMIT"),
+        uptime_seconds: STARTED.elapsed().as_secs(),
+    })
+    .into_response()
+}
+
+/// Readiness: each check by name.
+pub(super) async fn ready(State(readiness): State<Arc<Readiness>>) -> Response {
+    #[derive(Serialize)]
+    struct Ready {
+        status: &'static str,
+        checks: Checks,
+    }
+    #[derive(Serialize)]
+    struct Checks {
+        serving: Check,
+    }
+    #[derive(Serialize)]
+    struct Check {
+        ok: bool,
+        detail: &'static str,
+    }
+    let ok = readiness.serving.load(Ordering::Relaxed);
+    let detail = if ok { "accepting requests" } else { "starting or shutting down" };
+    let checks = Checks { serving: Check { ok, detail } };
+    let (code, status) =
+        if ok { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "not_ready") };
+    (code, Json(Ready { status, checks })).into_response()
+}
+
+/// The metrics as Prometheus reads them.
+pub(super) async fn metrics(State(metrics): State<Arc<Metrics>>) -> Result<Response, Refusal> {
+    let text = metrics.encode().map_err(|error| Failure::internal(error.to_string()))?;
+    Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+}

@@ -1,0 +1,256 @@
+//! The outermost layer: gives a request its id and its record, and closes the record
+//! with the last byte of the answer, wherever the request ends.
+
+use super::{problem, router::method_label};
+use crate::{
+    failure::Failure,
+    telemetry::{Ending, Head, Metrics, Recent, Record},
+};
+use axum::{
+    body::{Body, Bytes, HttpBody},
+    extract::{MatchedPath, Request},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header::CONNECTION},
+    response::Response,
+};
+use http_body::{Frame, SizeHint};
+use pin_project_lite::pin_project;
+use std::{
+    convert::Infallible,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+use tower::{Layer, Service};
+use uuid::Uuid;
+
+/// Makes records of requests.
+#[derive(Clone)]
+pub(super) struct Recording {
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) recent: Arc<Recent>,
+}
+
+/// A service whose requests are recorded.
+#[derive(Clone)]
+pub(super) struct Recorded<S> {
+    inner: S,
+    recording: Recording,
+}
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+impl<S> Layer<S> for Recording {
+    type Service = Recorded<S>;
+
+    fn layer(&self, inner: S) -> Recorded<S> {
+        Recorded { inner, recording: self.clone() }
+    }
+}
+
+impl<S, B> Service<Request> for Recorded<S>
+where
+    S: Service<Request, Response = Response<B>, Error = Infallible>,
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<axum::BoxError>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = RecordedFuture<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let head = head(&request);
+        let Recording { metrics, recent } = &self.recording;
+        let record = Record::open(head, Arc::clone(metrics), Arc::clone(recent));
+        request.extensions_mut().insert(Arc::clone(&record));
+        let is_head = request.method() == Method::HEAD;
+        let must_read = request.version() < Version::HTTP_2 && !request.body().is_end_stream();
+        let guard = Some(Guard(record));
+        RecordedFuture { future: self.inner.call(request), guard, is_head, must_read }
+    }
+}
+
+fn head(request: &Request) -> Head {
+    let route = request.extensions().get::<MatchedPath>().map_or("none", route_label);
+    let method = method_label(request.method());
+    Head {
+        request_id: request_id(request.headers()),
+        trace_id: trace_id(request.headers()),
+        method,
+        route,
+        is_decode: route == "/decode" && method == "POST",
+        is_probe: matches!(route, "/metrics" | "/health" | "/health/ready"),
+    }
+}
+
+/// The label of a route is its path as the router has it, which is made at the start.
+fn route_label(path: &MatchedPath) -> &'static str {
+    let labels = super::ROUTES.iter().map(|labels| labels.route);
+    labels.into_iter().find(|label| *label == path.as_str()).unwrap_or("none")
+}
+
+/// The caller's id, if it is a fit one, else a new one.
+fn request_id(headers: &HeaderMap) -> String {
+    let fits = |id: &&str| {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        (1..=64).contains(&id.len()) && id.bytes().all(is_plain)
+    };
+    let given = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).filter(fits);
+    given.map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
+}
+
+/// The id of the caller's trace: `traceparent` is `00-TRACE-SPAN-FLAGS`.
+fn trace_id(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get("traceparent")?.to_str().ok()?;
+    let mut parts = value.split('-');
+    let (version, trace) = (parts.next()?, parts.next()?);
+    let is_hex = trace.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let fits = version.len() == 2 && trace.len() == 32 && is_hex && trace.contains(|c| c != '0');
+    fits.then(|| trace.to_owned())
+}
+
+/// Closes the record when it is dropped, which is where an abandoned request ends.
+struct Guard(Arc<Record>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.close(Ending::Abandoned);
+    }
+}
+
+pin_project! {
+    /// A request on its way to an answer.
+    pub(super) struct RecordedFuture<F> {
+        #[pin]
+        future: F,
+        guard: Option<Guard>,
+        is_head: bool,
+        // Whether a body came that must be out of the way before the next request.
+        must_read: bool,
+    }
+}
+
+impl<F, B> Future for RecordedFuture<F>
+where
+    F: Future<Output = Result<Response<B>, Infallible>>,
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<axum::BoxError>,
+{
+    type Output = Result<Response, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let Ok(mut response) = ready!(this.future.poll(context));
+        let Some(guard) = this.guard.take() else {
+            return Poll::Ready(Ok(response.map(Body::new)));
+        };
+        let problem = problem::render(&mut response, &guard.0);
+        guard.0.answered(response.status().as_u16());
+        if let Ok(id) = HeaderValue::from_str(&guard.0.head().request_id) {
+            response.headers_mut().insert(REQUEST_ID, id);
+        }
+        if *this.must_read && !guard.0.trail.steps().received {
+            // The rest of it is not read. Who is not told would send the next request
+            // behind it, to a connection that is about to close.
+            response.headers_mut().insert(CONNECTION, const { HeaderValue::from_static("close") });
+        }
+        let response = response.map(|body| problem.unwrap_or_else(|| Body::new(body)));
+        if *this.is_head {
+            // Its body is dropped further out, unread.
+            guard.0.close(Ending::Complete);
+            return Poll::Ready(Ok(response));
+        }
+        Poll::Ready(Ok(response.map(|body| Body::new(RecordedBody { body, guard }))))
+    }
+}
+
+/// A body that closes the record with its last byte.
+struct RecordedBody {
+    body: Body,
+    guard: Guard,
+}
+
+impl HttpBody for RecordedBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let body = &mut self.body;
+        let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(body).poll_frame(context)));
+        let frame = match polled {
+            Ok(polled) => ready!(polled),
+            Err(_) => {
+                // The layer that catches panics has let go of the request by now.
+                self.guard.0.failed(Failure::internal("panicked while it answered"));
+                Some(Err(axum::Error::new("panicked")))
+            }
+        };
+        if frame.is_none() {
+            self.guard.0.close(Ending::Complete);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for RecordedBody {
+    fn drop(&mut self) {
+        // Who knows the length of a body does not ask for more after its last byte.
+        if self.body.is_end_stream() {
+            self.guard.0.close(Ending::Complete);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: &'static str, value: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(name, HeaderValue::from_str(value).unwrap());
+        headers
+    }
+
+    #[test]
+    fn a_fit_id_is_kept() {
+        let check = |given: &str, kept: bool| {
+            let id = request_id(&headers("x-request-id", given));
+            assert_eq!(id == given, kept, "{given}");
+            assert!(kept || Uuid::parse_str(&id).unwrap().get_version_num() == 7);
+        };
+        check("abc-DEF_1.2", true);
+        check(&"x".repeat(64), true);
+        check(&"x".repeat(65), false);
+        check("a b", false);
+        check("a\"b", false);
+        check("", false);
+    }
+
+    #[test]
+    fn the_trace_of_the_caller_is_found() {
+        let check = |value: &str, expected: Option<&str>| {
+            assert_eq!(trace_id(&headers("traceparent", value)).as_deref(), expected, "{value}");
+        };
+        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+        check(&format!("00-{trace}-1234567890123456-01"), Some(trace));
+        check(&format!("00-{}-1234567890123456-01", trace.to_uppercase()), None);
+        check(&format!("00-{}-1234567890123456-01", "0".repeat(32)), None);
+        check("00-abc-def-01", None);
+        check("", None);
+    }
+}

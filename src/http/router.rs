@@ -1,0 +1,185 @@
+//! Every route, on one screen, with what it can answer.
+
+use super::{
+    Gates, Refusal, decode, layered, operator, pages,
+    probes::{self, Readiness},
+};
+use crate::{
+    decode::Decoder,
+    failure::{Code, Failure},
+    scan,
+    telemetry::{Metrics, Recent, RouteLabels},
+};
+use axum::{
+    Router,
+    http::Method,
+    routing::{get, post},
+};
+use std::sync::Arc;
+
+/// What the public listener serves.
+pub struct Public {
+    /// Behind `/decode`.
+    pub decoding: Arc<Decoding>,
+    /// Behind `/health/ready`.
+    pub readiness: Arc<Readiness>,
+    /// Behind `/metrics`.
+    pub metrics: Arc<Metrics>,
+    /// Whether `/metrics` and all that is the operator's are elsewhere.
+    pub has_admin: bool,
+}
+
+/// What the admin listener serves.
+pub struct Admin {
+    /// Behind `/health/ready`.
+    pub readiness: Arc<Readiness>,
+    /// Behind `/metrics`.
+    pub metrics: Arc<Metrics>,
+    /// Behind `/admin/errors`.
+    pub recent: Arc<Recent>,
+    /// Behind `/admin/config`.
+    pub config: Arc<Shown>,
+}
+
+/// The effective configuration as JSON, without secrets.
+pub struct Shown(pub serde_json::Value);
+
+/// What `/decode` works with.
+pub struct Decoding {
+    /// Runs the decodes.
+    pub decoder: Decoder,
+    /// What is done where a request does not say.
+    pub options: scan::Options,
+    /// What a request may ask for.
+    pub limits: RequestLimits,
+}
+
+/// What a request may ask for.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestLimits {
+    /// The bytes of a JSON request.
+    pub max_request_bytes: u64,
+    /// The bytes of the secrets of one answer, as JSON.
+    pub max_response_bytes: u64,
+    /// Secrets.
+    pub max_secrets: u64,
+    /// Characters of a secret.
+    pub max_secret_chars: u64,
+}
+
+/// The routes of the public listener.
+pub fn public(public: Public, gates: &Arc<Gates>) -> Router {
+    let Public { decoding, readiness, metrics, has_admin } = public;
+    let mut routes = Router::new()
+        .route("/", get(pages::index))
+        .route("/decode", post(decode::decode).with_state(decoding))
+        .route("/health", get(probes::health))
+        .route("/health/ready", get(probes::ready).with_state(readiness))
+        .route("/problems", get(pages::problems))
+        .route("/problems/{code}", get(pages::problem));
+    if !has_admin {
+        routes = routes.route("/metrics", get(probes::metrics).with_state(metrics));
+    }
+    finished(routes, gates)
+}
+
+/// The routes of the admin listener.
+pub fn admin(served: Admin, gates: &Arc<Gates>) -> Router {
+    let Admin { readiness, metrics, recent, config } = served;
+    let routes = Router::new()
+        .route("/health", get(probes::health))
+        .route("/health/ready", get(probes::ready).with_state(readiness))
+        .route("/metrics", get(probes::metrics).with_state(metrics))
+        .route("/admin/errors", get(operator::errors).with_state(recent))
+        .route("/admin/config", get(operator::config).with_state(config));
+    finished(routes, gates)
+}
+
+fn finished(routes: Router, gates: &Arc<Gates>) -> Router {
+    let routes = routes.fallback(not_found).method_not_allowed_fallback(method_not_allowed);
+    layered(routes, gates)
+}
+
+async fn not_found() -> Refusal {
+    Refusal(Failure::new(Code::NotFound, "there is nothing here; GET / says what there is"))
+}
+
+async fn method_not_allowed() -> Refusal {
+    let detail = "there is something here, but not for this method; see Allow";
+    Refusal(Failure::new(Code::MethodNotAllowed, detail))
+}
+
+/// What a standard method is called in metrics; all others are one.
+pub(super) fn method_label(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "DELETE" => "DELETE",
+        "CONNECT" => "CONNECT",
+        "OPTIONS" => "OPTIONS",
+        "TRACE" => "TRACE",
+        "PATCH" => "PATCH",
+        _ => "other",
+    }
+}
+
+/// A route that is read: what its methods can answer, the others being refused.
+macro_rules! read {
+    ($route:expr, $($status:expr),+) => {
+        RouteLabels { route: $route, answers: &[
+            ("GET", &[$($status),+]), ("HEAD", &[$($status),+]), ("POST", REFUSED),
+            ("PUT", REFUSED), ("DELETE", REFUSED), ("CONNECT", REFUSED), ("OPTIONS", REFUSED),
+            ("TRACE", REFUSED), ("PATCH", REFUSED), ("other", REFUSED),
+        ]}
+    };
+}
+
+/// What a method that a route does not have is answered.
+const REFUSED: &[u16] = &[403, 405];
+/// What any method is answered where there is no route.
+const NOWHERE: &[u16] = &[403, 404];
+
+/// Every route of both listeners as the metrics label it, with all it can answer. What
+/// only a cap or a bug can answer to the wrong method is left out.
+pub const ROUTES: &[RouteLabels] = &[
+    RouteLabels {
+        route: "/decode",
+        answers: &[
+            ("GET", REFUSED),
+            ("HEAD", REFUSED),
+            ("POST", &[200, 400, 403, 406, 408, 413, 415, 422, 424, 499, 500, 503, 504]),
+            ("PUT", REFUSED),
+            ("DELETE", REFUSED),
+            ("CONNECT", REFUSED),
+            ("OPTIONS", REFUSED),
+            ("TRACE", REFUSED),
+            ("PATCH", REFUSED),
+            ("other", REFUSED),
+        ],
+    },
+    read!("/", 200, 403, 406, 503),
+    read!("/health", 200, 403),
+    read!("/health/ready", 200, 403, 503),
+    read!("/metrics", 200, 403),
+    read!("/problems", 200, 403, 406, 503),
+    read!("/problems/{code}", 200, 403, 404, 406, 503),
+    read!("/admin/errors", 200, 403, 503),
+    read!("/admin/config", 200, 403, 503),
+    RouteLabels {
+        route: "none",
+        answers: &[
+            ("GET", NOWHERE),
+            ("HEAD", NOWHERE),
+            ("POST", NOWHERE),
+            ("PUT", NOWHERE),
+            ("DELETE", NOWHERE),
+            ("CONNECT", NOWHERE),
+            ("OPTIONS", NOWHERE),
+            ("TRACE", NOWHERE),
+            ("PATCH", NOWHERE),
+            ("other", NOWHERE),
+        ],
+    },
+];

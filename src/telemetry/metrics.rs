@@ -1,0 +1,492 @@
+//! The metrics of the contract, in one registry.
+//!
+//! Every child is made here, at the start: what has not happened yet is exposed as 0,
+//! and no request can make a series.
+
+use super::network::NetworkBytes;
+use crate::failure::{Blame, Code, Outcome};
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder, core::Collector, exponential_buckets,
+    process_collector::ProcessCollector,
+};
+use std::{sync::atomic::AtomicBool, time::Duration};
+
+/// Where the document of a decode came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input {
+    /// It was fetched.
+    Source,
+    /// It was handed over, or nothing says where it is.
+    Content,
+}
+
+/// How an attempt to fetch a document ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FetchResult {
+    /// With as much of the document as was wanted.
+    Ok,
+    /// The source answered 4xx.
+    Status4xx,
+    /// The source answered 5xx.
+    Status5xx,
+    /// No name, or no connection.
+    Connect,
+    /// No TLS.
+    Tls,
+    /// A budget was spent.
+    Timeout,
+    /// An answer that is none, breaks off, or cannot be used.
+    Protocol,
+    /// The policy forbids the address.
+    Denied,
+    /// Nobody waited for it any longer.
+    Cancelled,
+}
+
+/// A part of a fetch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Resolving the name.
+    Dns,
+    /// TCP and TLS.
+    Connect,
+    /// From the request to the head of the answer.
+    FirstByte,
+    /// Reading the document.
+    Body,
+}
+
+/// What a route can answer: its label, and the statuses by method.
+#[derive(Debug, Clone, Copy)]
+pub struct RouteLabels {
+    /// The `route` label.
+    pub route: &'static str,
+    /// Methods with the statuses that each can have.
+    pub answers: &'static [(&'static str, &'static [u16])],
+}
+
+/// The registry and the handles of what is counted.
+pub struct Metrics {
+    registry: Registry,
+    decodes: IntCounterVec,
+    /// By input.
+    successes: [IntCounter; 2],
+    /// By outcome and input.
+    decode_duration: [[Histogram; 2]; 4],
+    /// By input.
+    document_bytes: [Histogram; 2],
+    /// Secrets of decodes whose answer the client got.
+    pub secrets_recovered: IntCounter,
+    /// How many those were, by decode.
+    pub secrets_per_decode: Histogram,
+    fetch_duration: HistogramVec,
+    fetch_phase: HistogramVec,
+    fetch_attempts: IntCounterVec,
+    /// Bytes of documents that were fetched, as they came from the network.
+    pub fetch_bytes: IntCounter,
+    security_events: IntCounterVec,
+    http_requests: IntCounterVec,
+    http_duration: HistogramVec,
+    /// The children of both, by route.
+    routes: Vec<RouteMetrics>,
+    /// Requests between their head and their last byte.
+    pub in_flight: IntGauge,
+    /// Connections that are open.
+    pub connections: IntGauge,
+    /// Requests that were shed by the cap on requests in flight.
+    pub shed: IntCounter,
+    /// Log lines that nobody read in time.
+    pub log_lines_dropped: IntCounter,
+    /// Whether the service wants requests.
+    pub ready: IntGauge,
+    /// Whether what is still under way is being cut off, which is no client's doing.
+    pub cutting_off: AtomicBool,
+}
+
+/// What is counted of a route, at hand without a look-up by text.
+struct RouteMetrics {
+    route: &'static str,
+    duration: Histogram,
+    requests: Vec<(&'static str, u16, IntCounter)>,
+}
+
+/// The kinds of security events that this version can notice.
+const SECURITY_EVENTS: [&str; 11] = [
+    "scheme",
+    "userinfo",
+    "host",
+    "port",
+    "path",
+    "address",
+    "malformed_url",
+    "malformed_input",
+    "decompression",
+    "forbidden",
+    "cross_site",
+];
+
+/// From 1 ms to 30 s, with the edges that the alerts compare with.
+const SECONDS: [f64; 15] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0];
+
+impl Metrics {
+    /// Everything at its first value.
+    pub fn new(routes: &[RouteLabels]) -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let r = &registry;
+        let sizes = exponential_buckets(256.0, 4.0, 10)?;
+        let decodes = counters(
+            r,
+            "decoder_decodes_total",
+            "Decodes by how they ended.",
+            &["outcome", "code", "blame", "input"],
+        )?;
+        let success =
+            |input: Input| decodes.with_label_values(&["success", "ok", "none", input.as_str()]);
+        let decode_duration = histograms(
+            r,
+            "decoder_decode_duration_seconds",
+            "From the complete request to the last byte of its answer.",
+            &["outcome", "input"],
+            &SECONDS,
+        )?;
+        let duration = |outcome: Outcome| {
+            Input::ALL
+                .map(|input| decode_duration.with_label_values(&[outcome.as_str(), input.as_str()]))
+        };
+        let document_bytes = histograms(
+            r,
+            "decoder_document_bytes",
+            "Bytes of documents that were scanned, before transcoding.",
+            &["input"],
+            &sizes,
+        )?;
+        let http_requests = counters(
+            r,
+            "decoder_http_requests_total",
+            "Requests; status 499 where the client left before there was an answer.",
+            &["method", "route", "status"],
+        )?;
+        let http_duration = histograms(
+            r,
+            "decoder_http_request_duration_seconds",
+            "From the head of a request to the last byte of its answer.",
+            &["route"],
+            &SECONDS,
+        )?;
+        let route =
+            |labels: &RouteLabels| RouteMetrics::new(labels, &http_requests, &http_duration);
+        let secrets = vec![0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 1000.0, 10_000.0];
+        let metrics = Self {
+            successes: Input::ALL.map(success),
+            decode_duration: Outcome::ALL.map(duration),
+            document_bytes: Input::ALL
+                .map(|input| document_bytes.with_label_values(&[input.as_str()])),
+            decodes,
+            secrets_recovered: counter(
+                r,
+                "decoder_secrets_recovered_total",
+                "Secrets in answers.",
+            )?,
+            secrets_per_decode: registered(
+                r,
+                Histogram::with_opts(
+                    HistogramOpts::new("decoder_secrets_per_decode", "Secrets in one answer.")
+                        .buckets(secrets),
+                )?,
+            )?,
+            fetch_duration: histograms(
+                r,
+                "decoder_fetch_duration_seconds",
+                "Fetching a document, from the lookup to its last byte that was read.",
+                &["result"],
+                &SECONDS,
+            )?,
+            fetch_phase: histograms(
+                r,
+                "decoder_fetch_phase_duration_seconds",
+                "Parts of a fetch; what did not happen is not observed.",
+                &["phase"],
+                &SECONDS,
+            )?,
+            fetch_attempts: counters(
+                r,
+                "decoder_fetch_attempts_total",
+                "Attempts to fetch a document.",
+                &["result"],
+            )?,
+            fetch_bytes: counter(
+                r,
+                "decoder_fetch_bytes_total",
+                "Bytes of documents that were fetched, as they came from the network.",
+            )?,
+            security_events: counters(
+                r,
+                "decoder_security_events_total",
+                "What an attack would look like.",
+                &["kind"],
+            )?,
+            routes: routes.iter().map(route).collect(),
+            http_requests,
+            http_duration,
+            in_flight: gauge(
+                r,
+                "decoder_http_requests_in_flight",
+                "Requests between their head and their last byte, without probes and scrapes.",
+            )?,
+            connections: gauge(r, "decoder_http_connections", "Connections that are open.")?,
+            shed: shed(r)?,
+            log_lines_dropped: counter(
+                r,
+                "decoder_log_lines_dropped_total",
+                "Log lines that nobody read in time.",
+            )?,
+            ready: gauge(r, "decoder_ready", "Whether the service wants requests.")?,
+            cutting_off: AtomicBool::new(false),
+            registry: registry.clone(),
+        };
+        metrics.make_children();
+        let info = IntGaugeVec::new(
+            Opts::new("decoder_build_info", "The version that runs; always 1."),
+            &["version", "commit"],
+        )?;
+        info.with_label_values(&[env!("CARGO_PKG_VERSION"), env!("DECODER_COMMIT")]).set(1);
+        registered(r, info)?;
+        registry.register(Box::new(ProcessCollector::for_self()))?;
+        registry.register(Box::new(NetworkBytes::new()?))?;
+        Ok(metrics)
+    }
+
+    fn make_children(&self) {
+        for input in Input::ALL {
+            self.decode(Outcome::Cancelled, None, None, input);
+            for (outcome, code, blame) in endings(input) {
+                self.decode(outcome, Some(code), Some(blame), input);
+            }
+        }
+        for result in FetchResult::ALL {
+            self.fetch_attempts.with_label_values(&[result.as_str()]);
+            self.fetch_duration.with_label_values(&[result.as_str()]);
+        }
+        for phase in Phase::ALL {
+            self.fetch_phase.with_label_values(&[phase.as_str()]);
+        }
+        for kind in SECURITY_EVENTS {
+            self.security_events.with_label_values(&[kind]);
+        }
+    }
+
+    /// The counter of decodes that ended so; success and cancelled have no code.
+    pub fn decode(
+        &self,
+        outcome: Outcome,
+        code: Option<Code>,
+        blame: Option<Blame>,
+        input: Input,
+    ) -> IntCounter {
+        if outcome == Outcome::Success {
+            return self.successes[input as usize].clone();
+        }
+        let code = code.map_or_else(|| no_code(outcome), Code::as_str);
+        let blame = blame.map_or("none", Blame::as_str);
+        self.decodes.with_label_values(&[outcome.as_str(), code, blame, input.as_str()])
+    }
+
+    /// How long a decode took.
+    pub fn decode_took(&self, outcome: Outcome, input: Input, duration: Duration) {
+        let histogram = &self.decode_duration[outcome as usize][input as usize];
+        histogram.observe(duration.as_secs_f64());
+    }
+
+    /// The size of a document, as far as it was read.
+    pub fn document(&self, input: Input, bytes: u64) {
+        self.document_bytes[input as usize].observe(bytes as f64);
+    }
+
+    /// An attempt to fetch a document.
+    pub fn attempt(&self, result: FetchResult, duration: Duration) {
+        self.fetch_attempts.with_label_values(&[result.as_str()]).inc();
+        let histogram = self.fetch_duration.with_label_values(&[result.as_str()]);
+        histogram.observe(duration.as_secs_f64());
+    }
+
+    /// A part of a fetch.
+    pub fn phase(&self, phase: Phase, duration: Duration) {
+        self.fetch_phase.with_label_values(&[phase.as_str()]).observe(duration.as_secs_f64());
+    }
+
+    /// Something that an attack would look like.
+    pub fn security_event(&self, kind: &'static str) {
+        self.security_events.with_label_values(&[kind]).inc();
+    }
+
+    /// A request that has ended.
+    pub fn request(&self, method: &'static str, route: &str, status: u16, duration: Duration) {
+        let seconds = duration.as_secs_f64();
+        let known = self.routes.iter().find(|known| known.route == route);
+        if let Some(known) = known {
+            known.duration.observe(seconds);
+            let is_it = |of: &&(&str, u16, IntCounter)| of.1 == status && of.0 == method;
+            if let Some((.., counter)) = known.requests.iter().find(is_it) {
+                counter.inc();
+                return;
+            }
+        } else {
+            self.http_duration.with_label_values(&[route]).observe(seconds);
+        }
+        // What only a cap or a bug can answer to a method that the route does not have.
+        let status = status.to_string();
+        self.http_requests.with_label_values(&[method, route, &status]).inc();
+    }
+
+    /// The text format that Prometheus reads.
+    pub fn encode(&self) -> Result<Vec<u8>, prometheus::Error> {
+        let mut text = Vec::with_capacity(64 * 1024);
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+}
+
+/// The code of what ended without a failure.
+pub(super) fn no_code(outcome: Outcome) -> &'static str {
+    if outcome == Outcome::Success { "ok" } else { "cancelled" }
+}
+
+/// Every way in which a decode of this input can fail.
+fn endings(input: Input) -> impl Iterator<Item = (Outcome, Code, Blame)> {
+    let usual = Code::ALL.into_iter().filter(move |code| match code {
+        // What belongs to other routes.
+        Code::NotFound | Code::MethodNotAllowed => false,
+        // What only a source can do.
+        Code::SourceDenied
+        | Code::SourceNotFound
+        | Code::SourceRejected
+        | Code::SourceFailed
+        | Code::SourceTimeout
+        | Code::DocumentTooLarge => input == Input::Source,
+        _ => true,
+    });
+    let ending = move |code: Code| match (code, input) {
+        (Code::UnsupportedDocument, Input::Content) => (code.outcome(), code, Blame::Caller),
+        _ => (code.outcome(), code, code.blame()),
+    };
+    // A caller who was patient enough.
+    let patient = (Outcome::Failed, Code::DeadlineExceeded, Blame::Caller);
+    usual.map(ending).chain([patient])
+}
+
+impl RouteMetrics {
+    fn new(labels: &RouteLabels, requests: &IntCounterVec, duration: &HistogramVec) -> Self {
+        let RouteLabels { route, answers } = *labels;
+        let pairs = answers
+            .iter()
+            .flat_map(|(method, statuses)| statuses.iter().map(|status| (*method, *status)));
+        let child = |(method, status): (&'static str, u16)| {
+            let counter = requests.with_label_values(&[method, route, &status.to_string()]);
+            (method, status, counter)
+        };
+        Self {
+            route,
+            duration: duration.with_label_values(&[route]),
+            requests: pairs.map(child).collect(),
+        }
+    }
+}
+
+fn registered<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    collector: C,
+) -> Result<C, prometheus::Error> {
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+    registered(registry, IntCounter::new(name, help)?)
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+    registered(registry, IntGauge::new(name, help)?)
+}
+
+fn counters(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntCounterVec, prometheus::Error> {
+    registered(registry, IntCounterVec::new(Opts::new(name, help), labels)?)
+}
+
+fn histograms(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+    buckets: &[f64],
+) -> Result<HistogramVec, prometheus::Error> {
+    let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+    registered(registry, HistogramVec::new(options, labels)?)
+}
+
+/// The pools and their queues come with admission; the cap on requests in flight stands
+/// before any pool is known.
+fn shed(registry: &Registry) -> Result<IntCounter, prometheus::Error> {
+    let help = "Requests that were shed before any work.";
+    let shed = counters(registry, "decoder_shed_total", help, &["pool", "reason"])?;
+    Ok(shed.with_label_values(&["none", "in_flight"]))
+}
+
+impl Input {
+    const ALL: [Self; 2] = [Self::Source, Self::Content];
+
+    /// The label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Content => "content",
+        }
+    }
+}
+
+impl FetchResult {
+    const ALL: [Self; 9] = [
+        Self::Ok,
+        Self::Status4xx,
+        Self::Status5xx,
+        Self::Connect,
+        Self::Tls,
+        Self::Timeout,
+        Self::Protocol,
+        Self::Denied,
+        Self::Cancelled,
+    ];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Status4xx => "status_4xx",
+            Self::Status5xx => "status_5xx",
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Timeout => "timeout",
+            Self::Protocol => "protocol",
+            Self::Denied => "denied",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl Phase {
+    const ALL: [Self; 4] = [Self::Dns, Self::Connect, Self::FirstByte, Self::Body];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Dns => "dns",
+            Self::Connect => "connect",
+            Self::FirstByte => "first_byte",
+            Self::Body => "body",
+        }
+    }
+}

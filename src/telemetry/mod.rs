@@ -1,0 +1,21 @@
+//! What the service says about itself: log lines and metrics.
+//!
+//! A [`Record`] follows one request from its head to its last byte and then says so
+//! once: one log line, its metrics and its outcome, which therefore agree, however the
+//! request ended. A [`Trail`] is what a decode leaves behind on its way.
+//!
+//! Nothing here ever holds a secret, a document, a query string or a credential.
+
+pub mod log;
+mod metrics;
+mod network;
+mod recent;
+mod record;
+mod trail;
+mod writer;
+
+pub use metrics::{FetchResult, Input, Metrics, Phase, RouteLabels};
+pub use recent::{Recent, RecentFailure};
+pub use record::{Ending, Head, Record};
+pub use trail::Trail;
+pub use writer::LineWriter;

@@ -1,0 +1,319 @@
+//! The story of one request, told once.
+//!
+//! A record is opened with the head of a request and closed by whichever comes first:
+//! the last byte of the answer, a panic, or the client leaving. Closing it is what
+//! writes the log line and moves the metrics, from the same values, so they agree.
+
+use super::{Input, Metrics, Recent, RecentFailure, Trail, log, metrics::no_code, trail::Steps};
+use crate::failure::{Code, Failure, Fault, Outcome};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    time::{Duration, Instant, SystemTime},
+};
+use tracing::Level;
+
+/// What is known from the head of a request.
+#[derive(Debug, Clone)]
+pub struct Head {
+    /// The caller's id for it, or ours.
+    pub request_id: String,
+    /// The caller's trace, where there is one.
+    pub trace_id: Option<String>,
+    /// A standard method, or `other`.
+    pub method: &'static str,
+    /// The route, or `none`.
+    pub route: &'static str,
+    /// Whether it asks for a decode.
+    pub is_decode: bool,
+    /// Whether it is a probe or a scrape, which do not count themselves in flight.
+    pub is_probe: bool,
+}
+
+/// How a request came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The last byte was handed to the connection.
+    Complete,
+    /// The client left before.
+    Abandoned,
+}
+
+/// One request under way. Dropping it unclosed is abandoning it.
+pub struct Record {
+    head: Head,
+    began: Instant,
+    /// What the decode leaves behind.
+    pub trail: Arc<Trail>,
+    verdict: Mutex<Verdict>,
+    metrics: Arc<Metrics>,
+    recent: Arc<Recent>,
+}
+
+#[derive(Default)]
+struct Verdict {
+    status: Option<u16>,
+    failure: Option<Failure>,
+    /// Whether there is an answer, and no problem in its place.
+    has_answer: bool,
+    closed: bool,
+}
+
+/// The status label of a request whose client left before there was an answer.
+const CLIENT_LEFT: u16 = 499;
+
+impl Record {
+    /// Opens the record of a request whose head has just arrived.
+    pub fn open(head: Head, metrics: Arc<Metrics>, recent: Arc<Recent>) -> Arc<Self> {
+        if !head.is_probe {
+            metrics.in_flight.inc();
+        }
+        Arc::new(Self {
+            head,
+            began: Instant::now(),
+            trail: Arc::default(),
+            verdict: Mutex::default(),
+            metrics,
+            recent,
+        })
+    }
+
+    /// What is known from the head.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// When the head had arrived.
+    pub fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// The metrics that this record will move.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// An answer begins with this status.
+    pub fn answered(&self, status: u16) {
+        let mut verdict = self.verdict();
+        verdict.status = Some(status);
+        verdict.has_answer = verdict.failure.is_none();
+    }
+
+    /// The request fails; the first failure is the one that counts.
+    pub fn failed(&self, failure: Failure) {
+        self.verdict().failure.get_or_insert(failure);
+    }
+
+    /// Ends the story and tells it. Only the first call does anything.
+    pub fn close(&self, ending: Ending) {
+        let (status, failure, has_answer) = {
+            let mut verdict = self.verdict();
+            if verdict.closed {
+                return;
+            }
+            verdict.closed = true;
+            (verdict.status, verdict.failure.take(), verdict.has_answer)
+        };
+        let is_cut_off =
+            ending == Ending::Abandoned && self.metrics.cutting_off.load(Ordering::Relaxed);
+        let failure = failure.or_else(|| {
+            let detail = "the service shut down before the answer was complete";
+            is_cut_off.then(|| Failure::new(Code::ShuttingDown, detail))
+        });
+        let duration = self.began.elapsed();
+        let Head { method, route, is_decode, is_probe, .. } = self.head;
+        if !is_probe {
+            self.metrics.in_flight.dec();
+        }
+        let outcome = match (&failure, ending) {
+            (Some(failure), _) => failure.outcome,
+            (None, Ending::Complete) => Outcome::Success,
+            (None, Ending::Abandoned) => Outcome::Cancelled,
+        };
+        // A problem for a client that has left reaches nobody.
+        let reached = has_answer || outcome != Outcome::Cancelled;
+        let status = status.filter(|_| reached).unwrap_or(CLIENT_LEFT);
+        self.metrics.request(method, route, status, duration);
+        // Nobody was there to be told of it.
+        let failure = failure.filter(|_| outcome != Outcome::Cancelled);
+        let mut steps = std::mem::take(&mut *self.trail.steps());
+        if !has_answer {
+            // What was found stayed here.
+            steps.secrets = 0;
+        }
+        if is_decode {
+            self.count_decode(outcome, failure.as_ref(), &steps);
+        }
+        self.write_line(status, outcome, failure.as_ref(), &steps, duration);
+        if let Some(failure) = failure {
+            self.recent.push(self.recent_failure(status, failure, steps, duration));
+        }
+    }
+
+    fn verdict(&self) -> MutexGuard<'_, Verdict> {
+        self.verdict.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count_decode(&self, outcome: Outcome, failure: Option<&Failure>, steps: &Steps) {
+        let metrics = &self.metrics;
+        let input = steps.input.unwrap_or(Input::Content);
+        let (code, blame) = (failure.map(|of| of.code), failure.map(|of| of.blame));
+        metrics.decode(outcome, code, blame, input).inc();
+        let took = steps.complete.unwrap_or(self.began).elapsed();
+        metrics.decode_took(outcome, input, took);
+        metrics.secrets_recovered.inc_by(steps.secrets);
+        if outcome == Outcome::Success {
+            metrics.secrets_per_decode.observe(steps.secrets as f64);
+            metrics.document(input, steps.bytes);
+        }
+    }
+
+    fn write_line(
+        &self,
+        status: u16,
+        outcome: Outcome,
+        failure: Option<&Failure>,
+        steps: &Steps,
+        duration: Duration,
+    ) {
+        /// The level of an event is fixed where it stands.
+        macro_rules! line {
+            ($level:expr) => {
+                tracing::event!(
+                    target: "blueprint_decoder::request",
+                    $level,
+                    request_id = self.head.request_id.as_str(),
+                    trace_id = self.head.trace_id.as_deref(),
+                    tenant = TENANT,
+                    method = self.head.method,
+                    route = self.head.route,
+                    status,
+                    code = failure.map_or_else(|| no_code(outcome), |of| of.code.as_str()),
+                    outcome = outcome.as_str(),
+                    blame = failure.map_or("none", |of| of.blame.as_str()),
+                    reason = failure.and_then(|of| of.reason.as_deref()),
+                    duration_ms = milliseconds(duration),
+                    secrets_recovered = self.head.is_decode.then_some(steps.secrets),
+                    fetch_duration_ms = steps.fetched.map(milliseconds),
+                    bytes = self.head.is_decode.then_some(steps.bytes),
+                    attempts = steps.attempts,
+                    rule = steps.rule.as_deref(),
+                    source_host = steps.source_host.as_deref(),
+                    "request"
+                )
+            };
+        }
+        match log::level_of(failure.map(|of| of.blame)) {
+            Level::ERROR => line!(Level::ERROR),
+            Level::WARN => line!(Level::WARN),
+            _ => line!(Level::INFO),
+        }
+    }
+
+    fn recent_failure(
+        &self,
+        status: u16,
+        failure: Failure,
+        steps: Steps,
+        duration: Duration,
+    ) -> RecentFailure {
+        RecentFailure {
+            time: SystemTime::now(),
+            request_id: self.head.request_id.clone(),
+            tenant: TENANT,
+            method: self.head.method,
+            route: self.head.route,
+            status,
+            code: failure.code.as_str(),
+            outcome: failure.outcome.as_str(),
+            blame: failure.blame.as_str(),
+            // Without the pointer, which is made of what the caller calls its fields.
+            detail: match <[Fault; 1]>::try_from(failure.faults) {
+                Ok([fault]) => fault.detail,
+                Err(_) => failure.detail,
+            },
+            reason: failure.reason,
+            source_host: steps.source_host,
+            rule: steps.rule,
+            source_status: failure.source_status,
+            attempts: steps.attempts,
+            duration_ms: milliseconds(duration),
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.close(Ending::Abandoned);
+    }
+}
+
+/// Who calls, until callers are known.
+const TENANT: &str = "anonymous";
+
+/// Milliseconds with three decimals.
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// What a failure of a request without a record would hide.
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(is_decode: bool) -> Arc<Record> {
+        let head = Head {
+            request_id: "id".to_owned(),
+            trace_id: None,
+            method: "POST",
+            route: "/decode",
+            is_decode,
+            is_probe: false,
+        };
+        Record::open(head, Arc::new(Metrics::new(&[]).unwrap()), Arc::default())
+    }
+
+    fn count(record: &Record, line: &str) -> usize {
+        let text = String::from_utf8(record.metrics.encode().unwrap()).unwrap();
+        text.lines().filter(|found| *found == line).count()
+    }
+
+    #[test]
+    fn a_story_is_told_once() {
+        let told = record(true);
+        told.answered(200);
+        told.close(Ending::Complete);
+        told.failed(Failure::new(Code::Internal, "late"));
+        told.close(Ending::Abandoned);
+
+        let success = "decoder_decodes_total{blame=\"none\",code=\"ok\",input=\"content\",\
+                       outcome=\"success\"} 1";
+        assert_eq!(count(&told, success), 1);
+        assert_eq!(count(&told, "decoder_http_requests_in_flight 0"), 1);
+        assert!(told.recent.newest_first().is_empty());
+    }
+
+    #[test]
+    fn the_first_failure_counts_also_when_the_client_leaves() {
+        let told = record(true);
+        told.failed(Failure::new(Code::SourceFailed, "first"));
+        told.failed(Failure::new(Code::Internal, "second"));
+        told.close(Ending::Abandoned);
+
+        let failures = told.recent.newest_first();
+        assert_eq!(failures.len(), 1);
+        assert_eq!((failures[0].code, failures[0].status), ("source_failed", 499));
+    }
+
+    #[test]
+    fn a_record_that_is_dropped_was_abandoned() {
+        let told = record(true);
+        let metrics = Arc::clone(told.metrics());
+        drop(told);
+
+        let text = String::from_utf8(metrics.encode().unwrap()).unwrap();
+        let cancelled = "decoder_decodes_total{blame=\"none\",code=\"cancelled\",\
+                         input=\"content\",outcome=\"cancelled\"} 1";
+        assert!(text.lines().any(|line| line == cancelled), "{text}");
+    }
+}

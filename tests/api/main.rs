@@ -1,0 +1,46 @@
+//! The service as its callers meet it: real sockets, never the internet.
+
+#![allow(clippy::expect_used)]
+
+// Forms of answers, and what each may show.
+mod answers;
+// What a client can say wrong in a request.
+mod bad_input;
+// Where a scan ends, and what it may cost.
+mod bounds;
+// What the command line fetches.
+mod command_line;
+// The forms in which a document is named or handed over.
+mod decode;
+// Sources that the policy does not allow.
+mod denied;
+// What a source can answer, and what it comes to.
+mod fetching;
+// Fetches that end early, and connections to sources.
+mod giving_up;
+// What is secret stays out of everything that is kept or told.
+mod hygiene;
+// What the service tells of itself.
+mod pages;
+// What a bug does to a request.
+mod panics;
+// What the README shows, done with the program that it names.
+#[cfg(feature = "real-tools")]
+mod readme;
+// Beside Prometheus' own tool.
+#[cfg(feature = "real-tools")]
+mod real_tools;
+// One line for each request.
+mod request_lines;
+// How the service ends.
+mod shutdown;
+// Answers as reviewed, word by word.
+mod snapshots;
+// What the tests stand on: the service as a process, sources to be fetched from.
+mod support;
+// What the metrics say, and that it is what happened.
+mod telemetry;
+// The upstream itself, asked by a client that shows every byte.
+mod upstream_itself;
+// What a client can do wrong with HTTP itself.
+mod wire;

@@ -1,0 +1,257 @@
+//! One line for each request, however it ends, and what the line says.
+
+use crate::support::{
+    app::{Answer, TestApp},
+    raw::Raw,
+    upstream::{
+        Reply,
+        Step::{Hold, Send},
+        Upstream,
+    },
+};
+use serde_json::{Value, json};
+use std::{
+    fmt::Write,
+    io::Read,
+    net::{SocketAddr, TcpListener},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+/// The `request` lines of an id, when a later request has its line.
+async fn lines(app: &TestApp, id: &str) -> Vec<Value> {
+    app.request_line(id).await;
+    let later = app.get("/problems").await;
+    app.request_line(later.header("x-request-id").expect("an id")).await;
+    let lines = app.log_lines();
+    let parsed = lines.iter().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    parsed.filter(|line| line["message"] == "request" && line["request_id"] == id).collect()
+}
+
+/// The one line of an id.
+async fn line(app: &TestApp, id: &str) -> Value {
+    let mut lines = lines(app, id).await;
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    lines.remove(0)
+}
+
+#[tokio::test]
+async fn a_line_says_what_was_asked_and_what_came_of_it() {
+    let upstream = Upstream::tls().await;
+    upstream.on("/ok", Reply::ok("{*a*} {*b*}"));
+    let app = TestApp::with_source(&upstream, "", "").await;
+    let body = json!({ "source": upstream.url("/ok?q=1") });
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let request = app.asking(&body).header("X-Request-Id", "mine");
+
+    Answer::of(request.header("traceparent", format!("00-{trace}-1234567890123456-01"))).await;
+
+    let line = line(&app, "mine").await;
+    let members = line.as_object().expect("an object");
+    let mut names: Vec<&str> = members.keys().map(String::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(
+        names,
+        [
+            "attempts",
+            "blame",
+            "bytes",
+            "code",
+            "duration_ms",
+            "fetch_duration_ms",
+            "level",
+            "message",
+            "method",
+            "outcome",
+            "request_id",
+            "route",
+            "rule",
+            "secrets_recovered",
+            "source_host",
+            "status",
+            "target",
+            "tenant",
+            "timestamp",
+            "trace_id",
+        ]
+    );
+    let expected = json!({
+        "attempts": 1, "blame": "none", "bytes": 11, "code": "ok", "level": "INFO",
+        "method": "POST", "outcome": "success", "route": "/decode", "rule": "test",
+        "secrets_recovered": 2, "source_host": "source.test", "status": 200,
+        "target": "blueprint_decoder::request", "tenant": "anonymous", "trace_id": trace,
+    });
+    for (name, value) in expected.as_object().expect("an object") {
+        assert_eq!(&line[name], value, "{name}");
+    }
+    assert!(line["duration_ms"].as_f64() >= line["fetch_duration_ms"].as_f64(), "{line}");
+}
+
+#[tokio::test]
+async fn every_refusal_has_one_line() {
+    let upstream = Upstream::tls().await;
+    upstream.on("/500", Reply::ok("").status(500));
+    upstream.on("/hold", [Hold]);
+    let egress = "total_timeout = \"200ms\"";
+    let app = TestApp::with_source(&upstream, egress, "").await;
+    let sent = |id: &str, body: &Value| app.asking(body).header("X-Request-Id", id);
+    let content = json!({ "content": "x" });
+    let source = |path: &str| json!({ "source": upstream.url(path) });
+    let url = |path: &str| app.url(path);
+    let client = &app.client;
+    for (id, request, status, code, level) in [
+        ("json", sent("json", &content).body("{"), 400, "malformed_json", "INFO"),
+        ("field", sent("field", &json!({ "x": 1 })), 422, "invalid_request", "INFO"),
+        ("type", client.post(url("/decode")), 415, "unsupported_media_type", "INFO"),
+        ("accept", sent("accept", &content).header("Accept", "a/b"), 406, "not_acceptable", "INFO"),
+        ("host", sent("host", &content).header("Host", "evil.test"), 403, "forbidden", "INFO"),
+        ("path", client.get(url("/nowhere")), 404, "not_found", "INFO"),
+        ("method", client.put(url("/decode")), 405, "method_not_allowed", "INFO"),
+        (
+            "denied",
+            sent("denied", &json!({ "source": "https://x.test" })),
+            403,
+            "source_denied",
+            "WARN",
+        ),
+        ("none", sent("none", &source("/none")), 424, "source_not_found", "WARN"),
+        ("500", sent("500", &source("/500")), 424, "source_failed", "WARN"),
+        ("hold", sent("hold", &source("/hold")), 424, "source_timeout", "WARN"),
+        (
+            "deadline",
+            sent("deadline", &source("/hold")).header("X-Request-Timeout-Ms", 50),
+            504,
+            "deadline_exceeded",
+            "INFO",
+        ),
+    ] {
+        let mut request = request.build().expect("a request");
+        request.headers_mut().insert("x-request-id", id.parse().expect("a header"));
+        let answer = client.execute(request).await.expect("an answer");
+
+        assert_eq!(answer.status(), status, "{id}");
+        let line = line(&app, id).await;
+        assert_eq!((&line["status"], &line["code"]), (&json!(status), &json!(code)), "{line}");
+        assert_eq!(line["level"], level, "{line}");
+        assert_ne!(line["blame"], "none", "{line}");
+    }
+}
+
+#[tokio::test]
+async fn who_leaves_has_one_line_wherever_that_happens() {
+    let upstream = Upstream::tls().await;
+    upstream.on("/slow", Reply::stream([Send("{*a*}\n".into()), Hold]));
+    let app = TestApp::with_source(&upstream, "", "").await;
+    let source = json!({ "source": upstream.url("/slow") });
+
+    let mut uploading = Raw::connect(app.address).await;
+    uploading.begin_decode("uploading", "Content-Type: text/plain\r\n", 1000).await;
+    uploading.send("{*a*}").await;
+    let mut json_part = Raw::connect(app.address).await;
+    json_part.begin_decode("json-part", "Content-Type: application/json\r\n", 1000).await;
+    json_part.send("{\"con").await;
+    let mut chunked = Raw::connect(app.address).await;
+    let head = "POST /decode HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: chunked\r\n\
+                Content-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{*a*}\r\n";
+    chunked.send(head).await;
+    let mut fetching = Raw::connect(app.address).await;
+    fetching.decode("fetching", "", &source).await;
+    upstream.requested("/slow").await;
+    let mut streaming = Raw::connect(app.address).await;
+    streaming.decode("streaming", "Accept: application/x-ndjson\r\n", &source).await;
+    streaming.until("\"value\":\"a\"").await;
+    for _ in 0..1000 {
+        if app.metrics().await["decoder_http_requests_in_flight"] == 5.0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    drop((uploading, json_part, chunked, fetching, streaming));
+
+    for (id, status) in [
+        ("uploading", 499),
+        ("json-part", 499),
+        ("chunked", 499),
+        ("fetching", 499),
+        ("streaming", 200),
+    ] {
+        let line = line(&app, id).await;
+        assert_eq!(line["outcome"], "cancelled", "{line}");
+        assert_eq!(line["code"], "cancelled", "{line}");
+        assert_eq!(line["blame"], "none", "{line}");
+        assert_eq!(line["status"], status, "{line}");
+        assert_eq!(line["secrets_recovered"], i32::from(id == "streaming"), "{line}");
+    }
+}
+
+/// A service whose log nobody reads.
+struct Unread {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Unread {
+    async fn start() -> Self {
+        // Nobody else takes a port that was just free, as a rule; if so, it ends at once.
+        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = free.local_addr().expect("bound");
+        drop(free);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_blueprint-decoder"));
+        command.args(["serve", "--bind", &address.to_string()]).stdout(Stdio::piped());
+        let mut unread = Self { child: command.spawn().expect("the binary starts"), address };
+        for _ in 0..1000 {
+            if tokio::net::TcpStream::connect(address).await.is_ok() {
+                return unread;
+            }
+            assert!(unread.child.try_wait().expect("a child").is_none(), "it ended");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("nobody listens on {address}");
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_loses_lines_and_not_requests() {
+    let mut app = Unread::start().await;
+    let (mut sent, mut dropped) = (0, 0);
+    // A pipe and the buffer hold a few thousand lines.
+    for _ in 0..20 {
+        let mut requests = String::new();
+        for at in 0..1000 {
+            let id = "x".repeat(64);
+            let close = if at == 999 { "Connection: close\r\n" } else { "" };
+            let _ = write!(
+                requests,
+                "POST /decode HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: {id}\r\n{close}\
+                 Content-Type: text/plain\r\nContent-Length: 5\r\n\r\n{{*a*}}"
+            );
+        }
+        let answers = Raw::connect(app.address).await.pipeline(requests).await;
+        assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 1000);
+        sent += 1000;
+
+        let scrape = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        let metrics = Raw::connect(app.address).await.pipeline(scrape.to_owned()).await;
+        let mut lines = metrics.lines();
+        let value = lines.find_map(|line| line.strip_prefix("decoder_log_lines_dropped_total "));
+        dropped = value.expect("the metric").parse().expect("a number");
+        if dropped > 0 {
+            break;
+        }
+    }
+    assert!(dropped > 0 && dropped <= sent, "{dropped} of {sent}");
+
+    // What was kept is whole.
+    let mut kept = vec![0; 60_000];
+    app.child.stdout.take().expect("a pipe").read_exact(&mut kept).expect("lines");
+    let text = String::from_utf8(kept).expect("UTF-8");
+    let whole = text.rsplit_once('\n').expect("lines").0;
+    assert!(whole.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()));
+}

@@ -1,0 +1,325 @@
+//! The service as a process of its own, on ports of its own, with its log at hand.
+
+use super::upstream::Upstream;
+use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
+use tempfile::{NamedTempFile, TempPath};
+use tokio::{sync::Notify, time::timeout};
+
+/// How long anything may take that is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A running service; stopped when it is dropped.
+pub(crate) struct TestApp {
+    child: Child,
+    /// Where it serves clients.
+    pub(crate) address: SocketAddr,
+    /// Where it serves the operator, where the configuration says so.
+    pub(crate) admin: Option<SocketAddr>,
+    pub(crate) client: reqwest::Client,
+    log: Arc<Log>,
+    _files: Vec<TempPath>,
+}
+
+#[derive(Default)]
+struct Log {
+    lines: Mutex<Vec<String>>,
+    changed: Notify,
+}
+
+impl TestApp {
+    /// Starts the service with a configuration in TOML; it listens on a free port.
+    pub(crate) async fn start(config: &str) -> Self {
+        Self::start_with(config, Vec::new(), &[]).await
+    }
+
+    /// The same, allowed to fetch from an upstream: `rules` are more allow rules, and
+    /// `egress` are more keys of `[egress]`.
+    pub(crate) async fn with_source(upstream: &Upstream, egress: &str, config: &str) -> Self {
+        Self::with_source_and_environment(upstream, egress, config, &[]).await
+    }
+
+    /// The same, with more variables in its environment.
+    pub(crate) async fn with_source_and_environment(
+        upstream: &Upstream,
+        egress: &str,
+        config: &str,
+        environment: &[(&str, &str)],
+    ) -> Self {
+        let ca = Upstream::ca_file();
+        let (address, ca_path) = (upstream.address(), ca.to_str().expect("UTF-8"));
+        let url = upstream.url("/");
+        let origin = url.trim_end_matches('/');
+        let config = format!(
+            "[egress]\nallow = [{{ url = \"{origin}\", name = \"test\", addresses = \
+             [\"{address}\"] }}]\nhosts = {{ \"source.test\" = [\"127.0.0.1\"] }}\n\
+             extra_ca_file = \"{ca_path}\"\n{egress}\n{config}"
+        );
+        Self::start_with(&config, vec![ca], environment).await
+    }
+
+    async fn start_with(
+        config: &str,
+        mut files: Vec<TempPath>,
+        environment: &[(&str, &str)],
+    ) -> Self {
+        let file = NamedTempFile::with_suffix(".toml").expect("a file");
+        std::fs::write(file.path(), config).expect("written");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_blueprint-decoder"));
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("DECODER") {
+                command.env_remove(name);
+            }
+        }
+        command.envs(environment.iter().copied());
+        command.arg("serve").arg("--config").arg(file.path()).args(["--bind", "127.0.0.1:0"]);
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary starts");
+        files.push(file.into_temp_path());
+        let log = Arc::new(Log::default());
+        let (stdout, reading) = (child.stdout.take().expect("a pipe"), Arc::clone(&log));
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                reading.lines.lock().expect("not poisoned").push(line);
+                reading.changed.notify_waiters();
+            }
+        });
+        let nowhere = SocketAddr::from(([0; 4], 0));
+        let client = client();
+        // From here on, the process is stopped whatever happens.
+        let mut app = Self { child, address: nowhere, admin: None, client, log, _files: files };
+        app.address = app.listens("public").await;
+        if config.contains("admin_bind") {
+            app.admin = Some(app.listens("admin").await);
+        }
+        app
+    }
+
+    async fn listens(&self, serves: &str) -> SocketAddr {
+        let is_it = |line: &Value| line["message"] == "listening" && line["serves"] == serves;
+        let line = self.log.wait_for(is_it).await;
+        line["address"].as_str().expect("an address").parse().expect("an address")
+    }
+
+    /// A URL of the public listener.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// The id of the process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The most memory that the process has had, in bytes.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.pid());
+        let status = std::fs::read_to_string(path).expect("a process");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = peak.and_then(|text| text.trim().strip_suffix(" kB")).expect("a size");
+        kilobytes.parse::<u64>().expect("a number") << 10
+    }
+
+    /// A `POST /decode` in JSON, not sent yet.
+    pub(crate) fn asking(&self, body: &Value) -> reqwest::RequestBuilder {
+        let request = self.client.post(self.url("/decode"));
+        request.header("Content-Type", "application/json").body(body.to_string())
+    }
+
+    /// Asks for a decode in JSON.
+    pub(crate) async fn decode(&self, body: &Value) -> Answer {
+        Answer::of(self.asking(body)).await
+    }
+
+    /// Hands over a document; `query` with its question mark.
+    pub(crate) async fn decode_document(
+        &self,
+        query: &str,
+        document: impl Into<reqwest::Body>,
+    ) -> Answer {
+        let request = self.client.post(self.url(&format!("/decode{query}")));
+        Answer::of(request.header("Content-Type", "text/plain").body(document)).await
+    }
+
+    /// Gets a page or a document of the service.
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        Answer::of(self.client.get(self.url(path))).await
+    }
+
+    /// Every series with its value, from wherever this service has its metrics.
+    pub(crate) async fn metrics(&self) -> BTreeMap<String, f64> {
+        let address = self.admin.unwrap_or(self.address);
+        let answer = Answer::of(self.client.get(format!("http://{address}/metrics"))).await;
+        let series = answer.text.lines().filter(|line| !line.starts_with('#'));
+        series
+            .map(|line| {
+                let (name, value) = line.rsplit_once(' ').expect("a value");
+                (name.to_owned(), value.parse().expect("a number"))
+            })
+            .collect()
+    }
+
+    /// The `request` line of this request, once it is written.
+    pub(crate) async fn request_line(&self, request_id: &str) -> Value {
+        let is_it = |line: &Value| line["message"] == "request" && line["request_id"] == request_id;
+        self.log.wait_for(is_it).await
+    }
+
+    /// All lines of the log so far.
+    pub(crate) fn log_lines(&self) -> Vec<String> {
+        self.log.lines.lock().expect("not poisoned").clone()
+    }
+
+    /// Sends a signal, such as `TERM`.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.pid().to_string();
+        let sent = Command::new("kill").args([&format!("-{name}"), &pid]).status();
+        assert!(sent.expect("kill runs").success());
+    }
+
+    /// Waits until the process has ended; its exit code.
+    pub(crate) async fn ended(&mut self) -> Option<i32> {
+        for _ in 0..1000 {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status.code();
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the service did not end within 10 s");
+    }
+}
+
+/// A client that does as it is told.
+fn client() -> reqwest::Client {
+    builder().build().expect("a client")
+}
+
+/// The makings of one that speaks HTTP/2 from its first byte.
+pub(crate) fn http_2() -> reqwest::ClientBuilder {
+    builder().http2_prior_knowledge()
+}
+
+#[expect(clippy::disallowed_methods, reason = "it asks the service, not a source")]
+fn builder() -> reqwest::ClientBuilder {
+    // There is no default: a second provider in the tree would make it ambiguous.
+    let provider = tokio_rustls::rustls::crypto::ring::default_provider();
+    let _ = provider.install_default();
+    reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none())
+}
+
+impl Drop for TestApp {
+    fn drop(&mut self) {
+        // Gently, so that coverage is written; then not.
+        let pid = self.child.id().to_string();
+        let _ = Command::new("kill").args(["-TERM", &pid]).status();
+        for _ in 0..100 {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Log {
+    async fn wait_for(&self, is_it: impl Fn(&Value) -> bool) -> Value {
+        let found = async {
+            loop {
+                let changed = self.changed.notified();
+                let parsed = |line: &String| serde_json::from_str::<Value>(line).ok();
+                let lines = self.lines.lock().expect("not poisoned").clone();
+                if let Some(line) = lines.iter().filter_map(parsed).find(|line| is_it(line)) {
+                    return line;
+                }
+                // A line that came in between wakes nobody: look again soon.
+                let _ = timeout(Duration::from_millis(20), changed).await;
+            }
+        };
+        match timeout(PATIENCE, found).await {
+            Ok(line) => line,
+            Err(_) => panic!("no such line in {:#?}", self.lines.lock().expect("not poisoned")),
+        }
+    }
+}
+
+/// What no problem says; a source that a test makes talk says "innards".
+const INDISCRETIONS: [&str; 17] = [
+    "127.0.0.1",
+    "10.0.0.",
+    "169.254",
+    "::1",
+    "/tmp",
+    "innards",
+    "hyper",
+    "reqwest",
+    "rustls",
+    "tokio",
+    "connection refused",
+    "os error",
+    "incomplete",
+    "unexpected",
+    "peer",
+    "notvalid",
+    "unknownissuer",
+];
+
+/// A whole answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    /// Sends a request and reads its answer.
+    pub(crate) async fn of(request: reqwest::RequestBuilder) -> Self {
+        let answered = async {
+            let response = request.send().await.expect("an answer");
+            let (status, headers) = (response.status().as_u16(), response.headers().clone());
+            Self { status, headers, text: response.text().await.expect("a body") }
+        };
+        timeout(PATIENCE, answered).await.expect("an answer in time")
+    }
+
+    /// The body as JSON.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// A header.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The body as the problem with this status and code.
+    pub(crate) fn problem(&self, status: u16, code: &str) -> Value {
+        let problem = self.json();
+        assert_eq!((self.status, &problem["code"]), (status, &code.into()), "{self:?}");
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
+        assert_eq!(problem["status"], status);
+        assert_eq!(problem["type"], format!("/problems/{code}"));
+        assert_eq!(problem["request_id"].as_str(), self.header("x-request-id"));
+        problem
+    }
+
+    /// The same, which says nothing that is the service's own business: no address, no
+    /// words of a library or of the system, nothing of what a source sent.
+    pub(crate) fn discreet_problem(&self, status: u16, code: &str) -> Value {
+        let problem = self.problem(status, code);
+        let text = self.text.to_ascii_lowercase();
+        for word in INDISCRETIONS {
+            assert!(!text.contains(word), "{word} in {self:?}");
+        }
+        problem
+    }
+}

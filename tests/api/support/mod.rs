@@ -1,0 +1,6 @@
+//! What the tests stand on; it asserts nothing about the service but that it answers.
+
+pub(crate) mod app;
+pub(crate) mod raw;
+pub(crate) mod upload;
+pub(crate) mod upstream;
