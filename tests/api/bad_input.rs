@@ -125,7 +125,7 @@ async fn each_fault_is_told_with_its_place() {
     check(r#"{"content":"x","\ud800":1}"#, &[""]).await;
     check(r#"{"\ud800":1,"content":"x"}"#, &[""]).await;
     check(r#"{"markers":1e400,"content":"x"}"#, &["/markers"]).await;
-    check(r#"{"markers":[1e400],"content":"x"}"#, &["/markers"]).await;
+    check(r#"{"markers":[1e400],"content":"x"}"#, &["/markers/0"]).await;
     check(r#"{"content":"x","nope\u0000\u001b":1}"#, &["/nope"]).await;
 
     // A URL that is none is a fault like any other.
@@ -133,6 +133,39 @@ async fn each_fault_is_told_with_its_place() {
     check(r#"{"source":""}"#, &["/source"]).await;
     check(r#"{"source":"https://a b/"}"#, &["/source"]).await;
     check(r#"{"source":"x","max_secrets":0}"#, &["/max_secrets", "/source"]).await;
+}
+
+#[tokio::test]
+async fn what_no_value_can_be_ends_no_reading() {
+    let app = TestApp::start("").await;
+    let check = async |body: &str, expected: &[&str]| {
+        let answer = ask(&app, body.to_owned()).await;
+        assert_eq!(pointers(&answer), expected, "{body}");
+    };
+
+    // A number beyond all bounds is of the wrong type like any other.
+    check(r#"{"content":"x","markers":1e400,"max_secrets":0}"#, &["/markers", "/max_secrets"])
+        .await;
+    check(
+        r#"{"content":"x","markers":[1e400,{}],"nope":-1e400}"#,
+        &["/markers/0", "/markers/1/start", "/markers/1/end", "/nope"],
+    )
+    .await;
+    // A name with half of a surrogate pair has no pointer; what follows it has.
+    check(r#"{"\ud800":1,"content":"x","nope":1}"#, &["", "/nope"]).await;
+    check(
+        r#"{"content":1,"markers":[{"\udc00":1,"start":"a","end":""}],"nope":1}"#,
+        &["/content", "/markers/0", "/markers/0/end", "/nope"],
+    )
+    .await;
+    // What is said of one side of a pair hides nothing of the other, nor of a pair beside it.
+    check(
+        r#"{"content":"x","markers":[{"start":1,"end":""},{"end":"\n"}]}"#,
+        &["/markers/0/start", "/markers/0/end", "/markers/1/start", "/markers/1/end"],
+    )
+    .await;
+    check(r#"{"content":"x","markers":[1,1]}"#, &["/markers/0", "/markers/1"]).await;
+    check("1e400", &[""]).await;
 }
 
 #[tokio::test]

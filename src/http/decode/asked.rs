@@ -67,10 +67,10 @@ impl<'a> Asking<'a> {
         }
     }
 
-    /// A marker pair, which may be one that cannot be.
-    pub(super) fn pair(&mut self, place: usize, start: &str, end: &str) {
-        let mut marker = |name: &str, text: &str| {
-            let marker = Marker::new(text);
+    /// A marker pair, which may be one that cannot be. Why a side is none, was said.
+    pub(super) fn pair(&mut self, place: usize, start: Option<&str>, end: Option<&str>) {
+        let mut marker = |name: &str, text: Option<&str>| {
+            let marker = Marker::new(text?);
             marker.map_err(|fault| self.fault(pointer(place, name), fault.to_string())).ok()
         };
         let (start, end) = (marker("start", start), marker("end", end));

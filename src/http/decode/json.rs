@@ -1,8 +1,9 @@
 //! A request in JSON.
 //!
-//! It is read field by field and never as a whole: what does not belong is skipped, so
-//! a hostile body costs no more memory than its bytes, however it is built. A fault is
-//! written down and reading goes on, so all of them are told at once.
+//! It is read field by field and never as a whole: a value is looked at where it stands in
+//! the body, and what does not belong is skipped, so a hostile body costs no more memory
+//! than its bytes, however it is built. A fault is written down and reading goes on, so all
+//! of them are told at once.
 
 use super::{
     super::router::Decoding,
@@ -17,7 +18,7 @@ use crate::{
 };
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{MapAccess, SeqAccess, Visitor},
 };
 use serde_json::value::RawValue;
 use std::{borrow::Cow, fmt};
@@ -29,41 +30,36 @@ pub(super) fn parse(
     decoding: &Decoding,
     record: &Record,
 ) -> Result<Asked, Failure> {
-    let mut reading = Reading {
-        asking: Asking::new(decoding),
-        source: None,
-        content: None,
-        is_cut_short: false,
-        seen: 0,
-        field: None,
+    let mut reading =
+        Reading { asking: Asking::new(decoding), source: None, content: None, seen: 0 };
+    let is_object = body.trim_ascii_start().starts_with(b"{");
+    let read = if is_object {
+        let mut deserializer = serde_json::Deserializer::from_slice(body);
+        let fields = Fields(|name, value| reading.field(name, value));
+        deserializer.deserialize_map(fields).and_then(|()| deserializer.end())
+    } else {
+        serde_json::from_slice::<&RawValue>(body).map(drop)
     };
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let read = Object(&mut reading).deserialize(&mut deserializer);
-    let read = read.and_then(|()| deserializer.end());
     record.trail.steps().input = Some(match (&reading.source, &reading.content) {
         (Some(_), None) => Input::Source,
         _ => Input::Content,
     });
     if let Err(error) = read {
-        if !is_json(body) {
-            record.metrics().security_event("malformed_input");
-            return Err(malformed(&error, body));
-        }
-        // What the grammar allows and no value can be.
-        reading.is_cut_short = true;
-        let field = reading.field.map(pointer).unwrap_or_default();
-        let detail = "a number beyond all bounds, or half of a surrogate pair";
-        reading.asking.fault(field, detail);
+        record.metrics().security_event("malformed_input");
+        return Err(malformed(&error, body));
+    }
+    if !is_object {
+        reading.asking.fault("", "the body must be one JSON object");
     }
     if query.is_some() {
         let detail = "query parameters are for a document as the body; beside JSON there are none";
         reading.asking.fault("", detail);
     }
+    if is_object && reading.source.is_none() && reading.content.is_none() {
+        let detail = "one of source (a URL) and content (the document) is needed";
+        reading.asking.fault("", detail);
+    }
     reading.end(&decoding.decoder, &record.trail)
-}
-
-fn is_json(body: &[u8]) -> bool {
-    std::str::from_utf8(body).is_ok() && serde_json::from_slice::<IgnoredAny>(body).is_ok()
 }
 
 fn malformed(error: &serde_json::Error, body: &[u8]) -> Failure {
@@ -88,25 +84,113 @@ struct Reading<'a> {
     asking: Asking<'a>,
     source: Option<Option<String>>,
     content: Option<Option<WipedBuffer>>,
-    /// Whether there is more, or something else, that cannot be read, as was said.
-    is_cut_short: bool,
     /// A bit for each of [`FIELDS`].
     seen: u8,
-    /// The field at hand, if it is one of ours.
-    field: Option<&'static str>,
 }
 
+const FIELDS: [&str; 8] = [
+    "source",
+    "content",
+    "markers",
+    "max_secrets",
+    "max_secret_chars",
+    "multiline",
+    "output",
+    "allow_partial",
+];
+
 impl Reading<'_> {
+    fn field(&mut self, name: &RawValue, value: &RawValue) {
+        let Some(name) = text(name) else { return self.asking.fault("", NO_NAME) };
+        if !self.is_new(&name) {
+            return self.asking.fault(pointer(&name), "given twice");
+        }
+        match &*name {
+            "source" => self.source = Some(self.document(&name, value)),
+            "content" => self.content = Some(self.document(&name, value).map(WipedBuffer::from)),
+            "markers" => self.markers(value),
+            "max_secrets" => self.asking.max_secrets(value.get().parse().ok()),
+            "max_secret_chars" => self.asking.max_secret_chars(value.get().parse().ok()),
+            "multiline" => self.asking.multiline(value.get().parse().ok()),
+            "allow_partial" => self.asking.allow_partial(value.get().parse().ok()),
+            "output" => self.asking.output(text(value).as_deref()),
+            _ => {
+                let detail = format!("unknown field; there are {}", FIELDS.join(", "));
+                self.asking.fault(pointer(&name), detail);
+            }
+        }
+    }
+
+    /// Notes a field; `false` where it was there before.
+    fn is_new(&mut self, name: &str) -> bool {
+        let place = FIELDS.iter().position(|known| *known == name);
+        let bit = place.map_or(0, |place| 1 << place);
+        let is_new = self.seen & bit == 0;
+        self.seen |= bit;
+        is_new
+    }
+
+    /// A document, or where it is.
+    fn document(&mut self, name: &str, value: &RawValue) -> Option<String> {
+        let text = text(value);
+        if text.is_none() {
+            self.asking.fault(pointer(name), NO_TEXT);
+        }
+        text.map(Cow::into_owned)
+    }
+
+    fn markers(&mut self, list: &RawValue) {
+        let mut count = 0;
+        let is_list = elements(list, |pair| {
+            if count < MAX_PAIRS {
+                self.pair(count, pair);
+            }
+            count += 1;
+        });
+        if is_list {
+            self.asking.pairs_end(count);
+        } else {
+            self.asking.fault("/markers", "a list of objects with start and end");
+        }
+    }
+
+    fn pair(&mut self, place: usize, pair: &RawValue) {
+        let asking = &mut self.asking;
+        let (mut start, mut end) = (None, None);
+        let is_object = fields(pair, |name, value| {
+            let Some(name) = text(name) else {
+                return asking.fault(format!("/markers/{place}"), NO_NAME);
+            };
+            let at = || format!("/markers/{place}{}", pointer(&name));
+            let side = match &*name {
+                "start" => &mut start,
+                "end" => &mut end,
+                _ => return asking.fault(at(), "unknown field; there are start and end"),
+            };
+            if side.is_some() {
+                return asking.fault(at(), "given twice");
+            }
+            let text = text(value);
+            if text.is_none() {
+                asking.fault(at(), NO_TEXT);
+            }
+            *side = Some(text);
+        });
+        if !is_object {
+            return asking.fault(format!("/markers/{place}"), "an object with start and end");
+        }
+        for (name, side) in [("start", &start), ("end", &end)] {
+            if side.is_none() {
+                asking.fault(format!("/markers/{place}/{name}"), "is missing");
+            }
+        }
+        asking.pair(place, start.flatten().as_deref(), end.flatten().as_deref());
+    }
+
     fn end(self, decoder: &Decoder, trail: &Trail) -> Result<Asked, Failure> {
-        let Self { mut asking, source, content, is_cut_short, .. } = self;
-        match (&source, &content) {
-            (None, None) if !is_cut_short => {
-                asking.fault("", "one of source (a URL) and content (the document) is needed");
-            }
-            (Some(_), Some(_)) => {
-                asking.fault("/content", "only one of source and content is allowed");
-            }
-            _ => {}
+        let Self { mut asking, source, content, .. } = self;
+        if source.is_some() && content.is_some() {
+            asking.fault("/content", "only one of source and content is allowed");
         }
         let approved = source.flatten().map(|source| decoder.approve(&source, trail));
         if let Some(Err(Failure { code: Code::InvalidRequest, faults, .. })) = &approved {
@@ -121,365 +205,65 @@ impl Reading<'_> {
         };
         Ok(Asked { document, options })
     }
-
-    /// Notes the field at hand; `false` where it was there before.
-    fn is_new(&mut self, name: &str) -> bool {
-        let place = FIELDS.iter().position(|known| *known == name);
-        self.field = place.map(|place| FIELDS[place]);
-        let bit = place.map_or(0, |place| 1 << place);
-        let is_new = self.seen & bit == 0;
-        self.seen |= bit;
-        is_new
-    }
 }
 
-const FIELDS: [&str; 8] = [
-    "source",
-    "content",
-    "markers",
-    "max_secrets",
-    "max_secret_chars",
-    "multiline",
-    "output",
-    "allow_partial",
-];
+/// What is said where a text should be.
+const NO_TEXT: &str = "a string, without halves of surrogate pairs";
+/// What is said of a field whose name is no text.
+const NO_NAME: &str = "a field whose name has half of a surrogate pair";
 
-impl Fields for Reading<'_> {
-    fn field<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
-        if !self.is_new(name) {
-            self.asking.fault(pointer(name), "given twice");
-            map.next_value::<IgnoredAny>()?;
-            self.field = None;
-            return Ok(());
-        }
-        match name {
-            "markers" => map.next_value_seed(MarkerList(&mut self.asking))?,
-            "source" | "content" => {
-                let text = scalar(map)?.text();
-                if text.is_none() {
-                    self.asking.fault(pointer(name), TEXT);
-                }
-                let text = text.map(Cow::into_owned);
-                match name {
-                    "source" => self.source = Some(text),
-                    _ => self.content = Some(text.map(WipedBuffer::from)),
-                }
-            }
-            "max_secrets" => self.asking.max_secrets(scalar(map)?.whole()),
-            "max_secret_chars" => {
-                self.asking.max_secret_chars(scalar(map)?.whole());
-            }
-            "multiline" => self.asking.multiline(scalar(map)?.flag()),
-            "allow_partial" => self.asking.allow_partial(scalar(map)?.flag()),
-            "output" => self.asking.output(scalar(map)?.text().as_deref()),
-            _ => {
-                let detail = format!("unknown field; there are {}", FIELDS.join(", "));
-                self.asking.fault(pointer(name), detail);
-                map.next_value::<IgnoredAny>()?;
-            }
-        }
-        self.field = None;
-        Ok(())
-    }
+/// The text that a value is, borrowed where it can be.
+fn text(value: &RawValue) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-    fn no_object(&mut self) {
-        self.is_cut_short = true;
-        self.asking.fault("", "the body must be one JSON object");
-    }
+    serde_json::from_str(value.get()).ok().map(|Text(text)| text)
 }
 
-/// The list of marker pairs.
-struct MarkerList<'r, 'a>(&'r mut Asking<'a>);
-
-impl<'de> DeserializeSeed<'de> for MarkerList<'_, '_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
+/// Takes the fields of an object one by one; `false` where it is none.
+fn fields<'de>(value: &'de RawValue, take: impl FnMut(&'de RawValue, &'de RawValue)) -> bool {
+    let mut deserializer = serde_json::Deserializer::from_str(value.get());
+    value.get().starts_with('{') && deserializer.deserialize_map(Fields(take)).is_ok()
 }
 
-impl<'de> Visitor<'de> for MarkerList<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of marker pairs")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        let mut count = 0;
-        while count < MAX_PAIRS {
-            let mut pair = Pair { asking: self.0, place: count, start: None, end: None };
-            if list.next_element_seed(Object(&mut pair))?.is_none() {
-                break;
-            }
-            pair.end();
-            count += 1;
-        }
-        while list.next_element::<IgnoredAny>()?.is_some() {
-            count += 1;
-        }
-        self.0.pairs_end(count);
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
-        self.no_list();
-        skip(map)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        self.no_list();
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        self.no_list();
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        self.no_list();
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        self.no_list();
-        Ok(())
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        self.no_list();
-        Ok(())
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        self.no_list();
-        Ok(())
-    }
+/// Takes the elements of a list one by one; `false` where it is none.
+fn elements<'de>(value: &'de RawValue, take: impl FnMut(&'de RawValue)) -> bool {
+    let mut deserializer = serde_json::Deserializer::from_str(value.get());
+    value.get().starts_with('[') && deserializer.deserialize_seq(Elements(take)).is_ok()
 }
 
-impl MarkerList<'_, '_> {
-    fn no_list(self) {
-        self.0.fault("/markers", "a list of objects with start and end");
-    }
-}
+/// Who takes the fields of an object: its names, which may be no text, and its values.
+struct Fields<F>(F);
 
-/// One pair as it is read.
-struct Pair<'r, 'a> {
-    asking: &'r mut Asking<'a>,
-    place: usize,
-    start: Option<String>,
-    end: Option<String>,
-}
-
-impl Fields for Pair<'_, '_> {
-    fn field<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
-        let pointer = format!("/markers/{}{}", self.place, pointer(name));
-        let side = match name {
-            "start" => &mut self.start,
-            "end" => &mut self.end,
-            _ => {
-                self.asking.fault(pointer, "unknown field; there are start and end");
-                return map.next_value::<IgnoredAny>().map(drop);
-            }
-        };
-        if side.is_some() {
-            self.asking.fault(pointer, "given twice");
-            return map.next_value::<IgnoredAny>().map(drop);
-        }
-        match scalar(map)?.text() {
-            Some(text) => *side = Some(text.into_owned()),
-            None => {
-                self.asking.fault(pointer, TEXT);
-                // Said; it need not be missed as well.
-                *side = Some("?".to_owned());
-            }
-        }
-        Ok(())
-    }
-
-    fn no_object(&mut self) {
-        let pointer = format!("/markers/{}", self.place);
-        self.asking.fault(pointer, "an object with start and end");
-        (self.start, self.end) = (Some("?".to_owned()), Some("?".to_owned()));
-    }
-}
-
-impl Pair<'_, '_> {
-    fn end(self) {
-        let Self { asking, place, start, end } = self;
-        for (name, side) in [("start", &start), ("end", &end)] {
-            if side.is_none() {
-                asking.fault(format!("/markers/{place}/{name}"), "is missing");
-            }
-        }
-        if let (Some(start), Some(end)) = (start, end) {
-            asking.pair(place, &start, &end);
-        }
-    }
-}
-
-/// Who wants the fields of an object, one by one.
-trait Fields {
-    /// Takes the value of a field.
-    fn field<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error>;
-    /// Something else stands where the object should.
-    fn no_object(&mut self);
-}
-
-/// Reads an object for someone.
-struct Object<'f, F>(&'f mut F);
-
-impl<'de, F: Fields> DeserializeSeed<'de> for Object<'_, F> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de, F: Fields> Visitor<'de> for Object<'_, F> {
+impl<'de, F: FnMut(&'de RawValue, &'de RawValue)> Visitor<'de> for Fields<F> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(Name(name)) = map.next_key()? {
-            self.0.field(&name, &mut map)?;
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+        while let Some((name, value)) = map.next_entry()? {
+            self.0(name, value);
         }
         Ok(())
     }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        self.0.no_object();
-        while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        self.0.no_object();
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        self.0.no_object();
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        self.0.no_object();
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        self.0.no_object();
-        Ok(())
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        self.0.no_object();
-        Ok(())
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        self.0.no_object();
-        Ok(())
-    }
 }
 
-fn skip<'de, A: MapAccess<'de>>(mut map: A) -> Result<(), A::Error> {
-    while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-    Ok(())
-}
+/// Who takes the elements of a list.
+struct Elements<F>(F);
 
-/// The name of a field, borrowed where it can be.
-#[derive(Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+impl<'de, F: FnMut(&'de RawValue)> Visitor<'de> for Elements<F> {
+    type Value = ();
 
-/// What is said where a text should be.
-const TEXT: &str = "a string, without halves of surrogate pairs";
-
-/// The value of a field. What the grammar allows and no value can be, such as `1e400`, is
-/// [`Scalar::Other`], and reading goes on behind it.
-fn scalar<'de, A: MapAccess<'de>>(map: &mut A) -> Result<Scalar<'de>, A::Error> {
-    let raw: &RawValue = map.next_value()?;
-    Ok(serde_json::from_str(raw.get()).unwrap_or(Scalar::Other))
-}
-
-/// A value that is no list and no object; of those, nothing is kept.
-enum Scalar<'de> {
-    Text(Cow<'de, str>),
-    Whole(u64),
-    Flag(bool),
-    Other,
-}
-
-impl<'de> Scalar<'de> {
-    fn text(self) -> Option<Cow<'de, str>> {
-        if let Self::Text(text) = self { Some(text) } else { None }
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
     }
 
-    fn whole(&self) -> Option<u64> {
-        if let Self::Whole(number) = self { Some(*number) } else { None }
-    }
-
-    fn flag(&self) -> Option<bool> {
-        if let Self::Flag(flag) = self { Some(*flag) } else { None }
-    }
-}
-
-impl<'de> Deserialize<'de> for Scalar<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct AnyScalar;
-
-        impl<'de> Visitor<'de> for AnyScalar {
-            type Value = Scalar<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("anything")
-            }
-
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Scalar<'de>, E> {
-                Ok(Scalar::Text(Cow::Borrowed(text)))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Scalar<'de>, E> {
-                Ok(Scalar::Text(Cow::Owned(text.to_owned())))
-            }
-
-            fn visit_u64<E>(self, number: u64) -> Result<Scalar<'de>, E> {
-                Ok(Scalar::Whole(number))
-            }
-
-            fn visit_bool<E>(self, flag: bool) -> Result<Scalar<'de>, E> {
-                Ok(Scalar::Flag(flag))
-            }
-
-            fn visit_i64<E>(self, _: i64) -> Result<Scalar<'de>, E> {
-                Ok(Scalar::Other)
-            }
-
-            fn visit_f64<E>(self, _: f64) -> Result<Scalar<'de>, E> {
-                Ok(Scalar::Other)
-            }
-
-            fn visit_unit<E>(self) -> Result<Scalar<'de>, E> {
-                Ok(Scalar::Other)
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Scalar<'de>, A::Error> {
-                while list.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Scalar::Other)
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Scalar<'de>, A::Error> {
-                skip(map).map(|()| Scalar::Other)
-            }
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
+        while let Some(element) = list.next_element()? {
+            self.0(element);
         }
-
-        deserializer.deserialize_any(AnyScalar)
+        Ok(())
     }
 }

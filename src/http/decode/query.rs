@@ -15,7 +15,7 @@ pub(super) fn parse(query: &str, decoding: &Decoding) -> Result<Options, Failure
         let (name, value) = (name.as_ref(), value.as_ref());
         if name == "marker" {
             match MarkerPair::split(value) {
-                Some((start, end)) => asking.pair(pairs, start, end),
+                Some((start, end)) => asking.pair(pairs, Some(start), Some(end)),
                 None => asking.fault(
                     format!("/markers/{pairs}"),
                     "a start and an end marker with a colon between them, such as {*:*}",
