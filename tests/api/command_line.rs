@@ -1,9 +1,12 @@
 //! `decode --source`: what the command line fetches, under the same policy.
 
-use crate::support::upstream::{
-    Reply,
-    Step::{Endless, Send},
-    Upstream,
+use crate::support::{
+    app::{allowing, program},
+    upstream::{
+        Reply,
+        Step::{Endless, Send},
+        Upstream,
+    },
 };
 use serde_json::Value;
 use tempfile::NamedTempFile;
@@ -33,12 +36,7 @@ impl Run {
 async fn decode(config: &str, source: &str, arguments: &[&str]) -> Run {
     let file = NamedTempFile::with_suffix(".toml").expect("a file");
     std::fs::write(file.path(), config).expect("written");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_blueprint-decoder"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("DECODER") {
-            command.env_remove(name);
-        }
-    }
+    let mut command = Command::from(program());
     command.args(["decode", "--source", source, "--config"]).arg(file.path()).args(arguments);
     let output = command.kill_on_drop(true).output();
     let patience = std::time::Duration::from_secs(20);
@@ -48,16 +46,6 @@ async fn decode(config: &str, source: &str, arguments: &[&str]) -> Run {
         stdout: String::from_utf8(output.stdout).expect("UTF-8"),
         stderr: String::from_utf8(output.stderr).expect("UTF-8"),
     }
-}
-
-/// A configuration that allows an upstream and trusts an authority.
-fn allowing(upstream: &Upstream, ca: &std::path::Path, more: &str) -> String {
-    let (url, address) = (upstream.url(""), upstream.address());
-    format!(
-        "[egress]\nallow = [{{ url = \"{url}\", addresses = [\"{address}\"] }}]\n\
-         hosts = {{ \"source.test\" = [\"127.0.0.1\"], \"private.test\" = [\"10.0.0.1\"] }}\n\
-         extra_ca_file = {ca:?}\n{more}"
-    )
 }
 
 #[tokio::test]
@@ -95,7 +83,8 @@ async fn a_failure_is_a_line_with_its_code_and_exit_code_1() {
     upstream.on("/403", Reply::ok("").status(403));
     upstream.on("/png", Reply::ok("").header("Content-Type", "image/png"));
     let ca = Upstream::ca_file();
-    let config = allowing(&upstream, &ca, "[limits]\nmax_document_bytes = \"64KiB\"\n");
+    let config = allowing(&upstream, &ca, "hosts.\"private.test\" = [\"10.0.0.1\"]")
+        + "[limits]\nmax_document_bytes = \"64KiB\"\n";
     let others = "allow = [\"https://private.test\", \"https://[::1]\", {";
     let config = config.replace("allow = [{", others);
     for (source, code) in [

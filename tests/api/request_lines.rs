@@ -1,7 +1,7 @@
 //! One line for each request, however it ends, and what the line says.
 
 use crate::support::{
-    app::{Answer, TestApp},
+    app::{Answer, PATIENCE, TestApp, program},
     raw::Raw,
     upstream::{
         Reply,
@@ -10,12 +10,11 @@ use crate::support::{
     },
 };
 use serde_json::{Value, json};
-use std::{
-    fmt::Write,
-    io::Read,
-    net::{SocketAddr, TcpListener},
-    process::{Child, Command, Stdio},
-    time::Duration,
+use std::{fmt::Write, net::SocketAddr, process::Stdio};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, BufReader},
+    process::{Child, ChildStdout, Command},
+    time::timeout,
 };
 
 /// The `request` lines of an id, when a later request has its line.
@@ -160,12 +159,7 @@ async fn who_leaves_has_one_line_wherever_that_happens() {
     let mut streaming = Raw::connect(app.address).await;
     streaming.decode("streaming", "Accept: application/x-ndjson\r\n", &source).await;
     streaming.until("\"value\":\"a\"").await;
-    for _ in 0..1000 {
-        if app.metrics().await["decoder_http_requests_in_flight"] == 5.0 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    app.metrics_when(|metrics| metrics["decoder_http_requests_in_flight"] == 5.0).await;
     drop((uploading, json_part, chunked, fetching, streaming));
 
     for (id, status) in [
@@ -184,36 +178,26 @@ async fn who_leaves_has_one_line_wherever_that_happens() {
     }
 }
 
-/// A service whose log nobody reads.
+/// A service whose log nobody reads, but for the line that says where it listens.
 struct Unread {
-    child: Child,
+    log: BufReader<ChildStdout>,
     address: SocketAddr,
+    _child: Child,
 }
 
 impl Unread {
     async fn start() -> Self {
-        // Nobody else takes a port that was just free, as a rule; if so, it ends at once.
-        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = free.local_addr().expect("bound");
-        drop(free);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_blueprint-decoder"));
-        command.args(["serve", "--bind", &address.to_string()]).stdout(Stdio::piped());
-        let mut unread = Self { child: command.spawn().expect("the binary starts"), address };
-        for _ in 0..1000 {
-            if tokio::net::TcpStream::connect(address).await.is_ok() {
-                return unread;
-            }
-            assert!(unread.child.try_wait().expect("a child").is_none(), "it ended");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("nobody listens on {address}");
-    }
-}
-
-impl Drop for Unread {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let mut command = Command::from(program());
+        command.args(["serve", "--bind", "127.0.0.1:0"]).stdout(Stdio::piped());
+        let mut child = command.kill_on_drop(true).spawn().expect("the binary starts");
+        let mut log = BufReader::new(child.stdout.take().expect("a pipe"));
+        let mut line = String::new();
+        let read = timeout(PATIENCE, log.read_line(&mut line)).await;
+        read.expect("a line in time").expect("readable");
+        let line: Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!(line["message"], "listening", "{line}");
+        let address = line["address"].as_str().expect("an address");
+        Self { log, address: address.parse().expect("an address"), _child: child }
     }
 }
 
@@ -250,7 +234,8 @@ async fn a_log_that_nobody_reads_loses_lines_and_not_requests() {
 
     // What was kept is whole.
     let mut kept = vec![0; 60_000];
-    app.child.stdout.take().expect("a pipe").read_exact(&mut kept).expect("lines");
+    let read = timeout(PATIENCE, app.log.read_exact(&mut kept)).await;
+    read.expect("lines in time").expect("lines");
     let text = String::from_utf8(kept).expect("UTF-8");
     let whole = text.rsplit_once('\n').expect("lines").0;
     assert!(whole.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()));

@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write,
-    time::Duration,
 };
 use tokio::task::JoinSet;
 
@@ -25,14 +24,7 @@ fn names(metrics: &Series) -> BTreeSet<&String> {
 
 /// The series, once what was begun is over.
 async fn at_rest(app: &TestApp) -> Series {
-    for _ in 0..1000 {
-        let metrics = app.metrics().await;
-        if metrics["decoder_http_requests_in_flight"] == 0.0 {
-            return metrics;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("there are always requests in flight: {:#?}", app.metrics().await);
+    app.metrics_when(|metrics| metrics["decoder_http_requests_in_flight"] == 0.0).await
 }
 
 /// The sum of a family whose labels contain all of these.
@@ -340,12 +332,6 @@ async fn gauges_come_back_to_nothing_and_a_scrape_is_not_in_flight() {
 
     assert_eq!(during["decoder_http_requests_in_flight"], 3.0);
     assert!(during["decoder_http_connections"] >= 4.0);
-    for _ in 0..1000 {
-        // That of the scrape itself is left.
-        if app.metrics().await["decoder_http_connections"] == 1.0 {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("connections are left: {:#?}", app.metrics().await);
+    // That of the scrape itself is left.
+    app.metrics_when(|metrics| metrics["decoder_http_connections"] == 1.0).await;
 }

@@ -1,25 +1,56 @@
 //! The service as a process of its own, on ports of its own, with its log at hand.
 
 use super::upstream::Upstream;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::retry_on_intr,
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader},
     net::SocketAddr,
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
     thread,
     time::Duration,
 };
 use tempfile::{NamedTempFile, TempPath};
-use tokio::{sync::Notify, time::timeout};
+use tokio::{sync::Notify, task::spawn_blocking, time::timeout};
 
 /// How long anything may take that is waited for.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The program, whatever the environment says.
+pub(crate) fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_blueprint-decoder"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("DECODER") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// A configuration that allows an upstream and trusts an authority; `egress` are more keys
+/// of `[egress]`.
+pub(crate) fn allowing(upstream: &Upstream, ca: &Path, egress: &str) -> String {
+    let (origin, address) = (upstream.url(""), upstream.address());
+    format!(
+        "[egress]\nallow = [{{ url = \"{origin}\", name = \"test\", addresses = \
+         [\"{address}\"] }}]\nhosts.\"source.test\" = [\"127.0.0.1\"]\n\
+         extra_ca_file = {ca:?}\n{egress}\n"
+    )
+}
 
 /// A running service; stopped when it is dropped.
 pub(crate) struct TestApp {
     child: Child,
+    /// The same process, to wait for its end.
+    process: Arc<OwnedFd>,
     /// Where it serves clients.
     pub(crate) address: SocketAddr,
     /// Where it serves the operator, where the configuration says so.
@@ -55,14 +86,7 @@ impl TestApp {
         environment: &[(&str, &str)],
     ) -> Self {
         let ca = Upstream::ca_file();
-        let (address, ca_path) = (upstream.address(), ca.to_str().expect("UTF-8"));
-        let url = upstream.url("/");
-        let origin = url.trim_end_matches('/');
-        let config = format!(
-            "[egress]\nallow = [{{ url = \"{origin}\", name = \"test\", addresses = \
-             [\"{address}\"] }}]\nhosts = {{ \"source.test\" = [\"127.0.0.1\"] }}\n\
-             extra_ca_file = \"{ca_path}\"\n{egress}\n{config}"
-        );
+        let config = allowing(upstream, &ca, egress) + config;
         Self::start_with(&config, vec![ca], environment).await
     }
 
@@ -73,15 +97,12 @@ impl TestApp {
     ) -> Self {
         let file = NamedTempFile::with_suffix(".toml").expect("a file");
         std::fs::write(file.path(), config).expect("written");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_blueprint-decoder"));
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("DECODER") {
-                command.env_remove(name);
-            }
-        }
+        let mut command = program();
         command.envs(environment.iter().copied());
         command.arg("serve").arg("--config").arg(file.path()).args(["--bind", "127.0.0.1:0"]);
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary starts");
+        let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty());
+        let process = Arc::new(process.expect("a process"));
         files.push(file.into_temp_path());
         let log = Arc::new(Log::default());
         let (stdout, reading) = (child.stdout.take().expect("a pipe"), Arc::clone(&log));
@@ -94,7 +115,8 @@ impl TestApp {
         let nowhere = SocketAddr::from(([0; 4], 0));
         let client = client();
         // From here on, the process is stopped whatever happens.
-        let mut app = Self { child, address: nowhere, admin: None, client, log, _files: files };
+        let mut app =
+            Self { child, process, address: nowhere, admin: None, client, log, _files: files };
         app.address = app.listens("public").await;
         if config.contains("admin_bind") {
             app.admin = Some(app.listens("admin").await);
@@ -104,7 +126,7 @@ impl TestApp {
 
     async fn listens(&self, serves: &str) -> SocketAddr {
         let is_it = |line: &Value| line["message"] == "listening" && line["serves"] == serves;
-        let line = self.log.wait_for(is_it).await;
+        let line = self.log_line(is_it).await;
         line["address"].as_str().expect("an address").parse().expect("an address")
     }
 
@@ -166,10 +188,34 @@ impl TestApp {
             .collect()
     }
 
+    /// The same, once it is as a test says: asked again and again until then.
+    pub(crate) async fn metrics_when(
+        &self,
+        is_so: impl Fn(&BTreeMap<String, f64>) -> bool,
+    ) -> BTreeMap<String, f64> {
+        let found = async {
+            loop {
+                let metrics = self.metrics().await;
+                if is_so(&metrics) {
+                    return metrics;
+                }
+            }
+        };
+        match timeout(PATIENCE, found).await {
+            Ok(metrics) => metrics,
+            Err(_) => panic!("it never comes to that: {:#?}", self.metrics().await),
+        }
+    }
+
+    /// The first line of the log that a test looks for, once it is written.
+    pub(crate) async fn log_line(&self, is_it: impl Fn(&Value) -> bool) -> Value {
+        self.log.wait_for(is_it).await
+    }
+
     /// The `request` line of this request, once it is written.
     pub(crate) async fn request_line(&self, request_id: &str) -> Value {
         let is_it = |line: &Value| line["message"] == "request" && line["request_id"] == request_id;
-        self.log.wait_for(is_it).await
+        self.log_line(is_it).await
     }
 
     /// All lines of the log so far.
@@ -186,14 +232,18 @@ impl TestApp {
 
     /// Waits until the process has ended; its exit code.
     pub(crate) async fn ended(&mut self) -> Option<i32> {
-        for _ in 0..1000 {
-            if let Some(status) = self.child.try_wait().expect("a child") {
-                return status.code();
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("the service did not end within 10 s");
+        let process = Arc::clone(&self.process);
+        let ended = spawn_blocking(move || ends_within(PATIENCE, process)).await;
+        assert!(ended.expect("no panic"), "the service did not end within {PATIENCE:?}");
+        self.child.wait().expect("a child").code()
     }
+}
+
+/// Waits until a process has ended; `false` if it takes longer.
+fn ends_within(patience: Duration, process: impl AsFd) -> bool {
+    let patience = Timespec::try_from(patience).expect("a short time");
+    let mut end = [PollFd::new(&process, PollFlags::IN)];
+    retry_on_intr(|| poll(&mut end, Some(&patience))) == Ok(1)
 }
 
 /// A client that does as it is told.
@@ -217,14 +267,8 @@ fn builder() -> reqwest::ClientBuilder {
 impl Drop for TestApp {
     fn drop(&mut self) {
         // Gently, so that coverage is written; then not.
-        let pid = self.child.id().to_string();
-        let _ = Command::new("kill").args(["-TERM", &pid]).status();
-        for _ in 0..100 {
-            if !matches!(self.child.try_wait(), Ok(None)) {
-                return;
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
+        let _ = pidfd_send_signal(&self.process, Signal::TERM);
+        ends_within(Duration::from_secs(1), &self.process);
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -233,15 +277,17 @@ impl Drop for TestApp {
 impl Log {
     async fn wait_for(&self, is_it: impl Fn(&Value) -> bool) -> Value {
         let found = async {
+            let mut seen = 0;
             loop {
+                // Made before looking: a line that comes in between wakes it all the same.
                 let changed = self.changed.notified();
+                let new = self.lines.lock().expect("not poisoned")[seen..].to_vec();
+                seen += new.len();
                 let parsed = |line: &String| serde_json::from_str::<Value>(line).ok();
-                let lines = self.lines.lock().expect("not poisoned").clone();
-                if let Some(line) = lines.iter().filter_map(parsed).find(|line| is_it(line)) {
+                if let Some(line) = new.iter().filter_map(parsed).find(|line| is_it(line)) {
                     return line;
                 }
-                // A line that came in between wakes nobody: look again soon.
-                let _ = timeout(Duration::from_millis(20), changed).await;
+                changed.await;
             }
         };
         match timeout(PATIENCE, found).await {
