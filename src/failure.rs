@@ -55,6 +55,8 @@ pub enum Code {
     NotFound,
     /// No such method of a route.
     MethodNotAllowed,
+    /// Called more often than allowed.
+    RateLimited,
     /// The egress policy allows no such source.
     SourceDenied,
     /// The source has no such document.
@@ -115,7 +117,7 @@ pub struct Fault {
 
 impl Code {
     /// Every code, in the order of the contract.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::MalformedJson,
         Self::InvalidRequest,
         Self::UnsupportedMediaType,
@@ -125,6 +127,7 @@ impl Code {
         Self::Forbidden,
         Self::NotFound,
         Self::MethodNotAllowed,
+        Self::RateLimited,
         Self::SourceDenied,
         Self::SourceNotFound,
         Self::SourceRejected,
@@ -151,6 +154,7 @@ impl Code {
             Self::Forbidden => "forbidden",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
+            Self::RateLimited => "rate_limited",
             Self::SourceDenied => "source_denied",
             Self::SourceNotFound => "source_not_found",
             Self::SourceRejected => "source_rejected",
@@ -178,6 +182,7 @@ impl Code {
             | Self::Forbidden
             | Self::NotFound
             | Self::MethodNotAllowed
+            | Self::RateLimited
             | Self::DeadlineExceeded => Blame::Caller,
             Self::SourceDenied => Blame::Policy,
             Self::SourceNotFound

@@ -23,6 +23,8 @@ pub mod decode;
 pub mod failure;
 pub mod fetch;
 pub mod http;
+pub mod identity;
+pub mod limit;
 pub mod policy;
 pub mod scan;
 pub mod telemetry;

@@ -13,18 +13,34 @@ use std::{
 };
 
 /// Which modules of the crate a module may name.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("answer", &["failure", "scan"]),
-    ("app", &["config", "decode", "fetch", "http", "policy", "scan", "telemetry"]),
+    (
+        "app",
+        &["config", "decode", "fetch", "http", "identity", "limit", "policy", "scan", "telemetry"],
+    ),
     (
         "cli",
-        &["answer", "app", "config", "decode", "failure", "fetch", "http", "scan", "telemetry"],
+        &[
+            "answer",
+            "app",
+            "config",
+            "decode",
+            "failure",
+            "fetch",
+            "http",
+            "limit",
+            "scan",
+            "telemetry",
+        ],
     ),
     ("config", &["policy", "telemetry"]),
-    ("decode", &["answer", "failure", "fetch", "policy", "scan", "telemetry"]),
+    ("decode", &["answer", "failure", "fetch", "limit", "policy", "scan", "telemetry"]),
     ("failure", &[]),
     ("fetch", &["policy", "scan"]),
-    ("http", &["answer", "decode", "failure", "scan", "telemetry"]),
+    ("http", &["answer", "decode", "failure", "identity", "limit", "scan", "telemetry"]),
+    ("identity", &["policy"]),
+    ("limit", &["telemetry"]),
     ("policy", &[]),
     ("scan", &[]),
     ("telemetry", &["failure"]),

@@ -2,6 +2,7 @@
 
 use crate::failure::{Failure, Fault};
 use serde::Serialize;
+use std::time::Duration;
 
 /// An error as who asked sees it (RFC 9457). What only makes sense over HTTP is absent
 /// elsewhere.
@@ -40,9 +41,13 @@ pub struct Problem {
     pub attempts: Option<u32>,
 }
 
+/// In a millisecond.
+const NANOS: u128 = 1_000_000;
+
 impl From<&Failure> for Problem {
     fn from(failure: &Failure) -> Self {
-        let milliseconds = |after: std::time::Duration| u64::try_from(after.as_millis()).ok();
+        // Rather later than too early.
+        let milliseconds = |after: Duration| u64::try_from(after.as_nanos().div_ceil(NANOS)).ok();
         Self {
             kind: None,
             title: None,

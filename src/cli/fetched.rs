@@ -14,10 +14,15 @@ use crate::{
     app,
     config::Limits,
     decode::{Document, Job, Reply, Stopped},
+    limit::Caller,
     scan::Options,
     telemetry::{Metrics, Trail},
 };
-use std::{sync::Arc, time::Duration, time::Instant};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// How long the last lines of the log may take to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -44,6 +49,8 @@ pub(super) fn run(source: &str, config: &ConfigArgs, arguments: &DecodeArgs) -> 
         options,
         output: arguments.output(),
         allow_partial: false,
+        // Nobody else is here.
+        caller: Caller::from(IpAddr::from(Ipv4Addr::LOCALHOST)),
         began,
         deadline: None,
     };

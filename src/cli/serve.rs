@@ -3,7 +3,7 @@
 use super::{Failure, Result, config_args::ConfigArgs, standard::Standard};
 use crate::{
     app::{self, Ended, Listeners},
-    config::{Loaded, LogFormat, Said, Telemetry},
+    config::{Config, Loaded, LogFormat, Said, Telemetry},
     fetch::RootsError,
     http,
     telemetry::{
@@ -13,6 +13,7 @@ use crate::{
 };
 use anyhow::Context;
 use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
     net::SocketAddr,
     sync::{Arc, atomic::Ordering},
@@ -34,9 +35,9 @@ pub(super) struct ServeArgs {
 }
 
 /// How long it may take to let go of what was cut off.
-const LAST_WORK: Duration = Duration::from_secs(1);
+const LAST_WORK: Duration = Duration::from_millis(400);
 /// How long the last lines may take to be written.
-const LAST_LINES: Duration = Duration::from_secs(1);
+const LAST_LINES: Duration = Duration::from_millis(400);
 
 pub(super) fn run(arguments: &ServeArgs) -> Result<()> {
     let bind = |address: SocketAddr| Said {
@@ -68,19 +69,24 @@ pub(super) fn not_started(code: &'static str, error: &anyhow::Error) -> Failure 
 }
 
 fn serve(loaded: &Loaded) -> anyhow::Result<Ended> {
+    let runtime = Runtime::new().context("no runtime")?;
+    let (shutdown, at_once) = {
+        // From here on a signal is an end in order.
+        let _within = runtime.enter();
+        (told_to_stop()?, told_again()?)
+    };
     let metrics = Arc::new(Metrics::new(http::ROUTES)?);
     let writer = start_logging(&loaded.config.telemetry, Standard::output()?, &metrics)?;
-    let runtime = Runtime::new().context("no runtime")?;
+    raise_descriptors(&loaded.config);
     let ended = runtime.block_on(async {
         let listeners = Listeners::bind(&loaded.config).await?;
-        let shutdown = told_to_stop()?;
         let run =
             app::run(&loaded.config, &loaded.settings, Arc::clone(&metrics), listeners, shutdown);
         tokio::select! {
             ended = run => ended,
-            () = told_again()? => {
+            () = at_once => {
                 metrics.cutting_off.store(true, Ordering::Relaxed);
-                Ok(Ended::CutOff)
+                Ok(if metrics.in_flight.get() == 0 { Ended::Finished } else { Ended::CutOff })
             }
         }
     });
@@ -90,6 +96,20 @@ fn serve(loaded: &Loaded) -> anyhow::Result<Ended> {
     writer.flush_within(LAST_LINES);
     ended
 }
+
+/// Asks for as many descriptors as the system allows: a connection is one.
+fn raise_descriptors(config: &Config) {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    let needed = config.server.max_connections + config.overload.fetch + OTHER_DESCRIPTORS;
+    if raised.is_err() || maximum.is_some_and(|maximum| maximum < needed) {
+        let allowed = getrlimit(Resource::Nofile).current;
+        tracing::warn!(allowed, needed, "fewer descriptors than server.max_connections may need");
+    }
+}
+
+/// Listeners, files, what the runtime has, and connections that are on their way out.
+const OTHER_DESCRIPTORS: u64 = 256;
 
 /// Logs to `to`, in the form that fits it.
 pub(super) fn start_logging(

@@ -111,8 +111,8 @@ fn read(layers: &[Layer]) -> (Loaded, Vec<Fault>) {
     let config = Config {
         server: Server::read(reader.section("server")),
         limits: Limits::read(reader.section("limits")),
-        overload: Overload::read(reader.missing("admission", "overload")),
-        rate_limit: RateLimit::read(reader.missing("rate limit", "rate_limit")),
+        overload: Overload::read(reader.section("overload")),
+        rate_limit: RateLimit::read(reader.section("rate_limit")),
         egress: Egress::read(reader.section("egress")),
         auth: Auth::read(reader.section("auth")),
         audit: Audit::read(reader.missing("audit log", "audit")),

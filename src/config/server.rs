@@ -66,23 +66,18 @@ pub struct Tls {
 impl Server {
     pub(super) fn read(mut section: Section<'_, '_>) -> Self {
         let time = || duration("1ms"..="1h");
-        let guards = "guards of connections";
         Self {
             bind: section.take("bind", socket()),
             admin_bind: section.take("admin_bind", socket().optional()),
             allowed_hosts: section.take("allowed_hosts", host_name().list()),
-            trusted_proxies: section
-                .lacking("limits by client address")
-                .take("trusted_proxies", network().list()),
+            trusted_proxies: section.take("trusted_proxies", network().list()),
             request_timeout: section.take("request_timeout", time()),
-            header_timeout: section.lacking(guards).take("header_timeout", time()),
-            idle_timeout: section.lacking(guards).take("idle_timeout", time()),
-            write_timeout: section.lacking(guards).take("write_timeout", time()),
-            max_connections: section.lacking(guards).take("max_connections", number(1..=1_000_000)),
+            header_timeout: section.take("header_timeout", time()),
+            idle_timeout: section.take("idle_timeout", time()),
+            write_timeout: section.take("write_timeout", time()),
+            max_connections: section.take("max_connections", number(1..=1_000_000)),
             max_in_flight: section.take("max_in_flight", number(1..=1_000_000)),
-            max_header_bytes: section
-                .lacking(guards)
-                .take("max_header_bytes", size("1KiB"..="1MiB")),
+            max_header_bytes: section.take("max_header_bytes", size("1KiB"..="1MiB")),
             shutdown: Shutdown::read(section.section("shutdown")),
             tls: Tls::read(section.lacking("TLS").section("tls")),
         }
@@ -103,9 +98,8 @@ fn host_name() -> Kind<String> {
 
 impl Shutdown {
     fn read(mut section: Section<'_, '_>) -> Self {
-        let notice =
-            section.lacking("notice before it shuts down").take("notice", duration("0s"..="1h"));
-        Self { notice, grace: section.take("grace", duration("0s"..="1h")) }
+        let time = || duration("0s"..="1h");
+        Self { notice: section.take("notice", time()), grace: section.take("grace", time()) }
     }
 }
 

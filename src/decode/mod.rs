@@ -19,6 +19,7 @@ use crate::{
     answer::{Form, Output, Timing, WipedBuffer},
     failure::{Blame, Code, Failure, Outcome},
     fetch::{Fetcher, Times},
+    limit::{Caller, Place, Pool, Shed},
     policy::{ApprovedTarget, Policy},
     scan::{Charset, Options, StoppedBy, Summary},
     telemetry::{Input, Metrics, Trail},
@@ -39,7 +40,16 @@ pub struct Decoder {
     policy: Policy,
     fetcher: Fetcher,
     limits: Limits,
+    pools: Option<Pools>,
     metrics: Arc<Metrics>,
+}
+
+/// How many decodes run at once, by what they wait for.
+pub struct Pools {
+    /// Documents handed over.
+    pub inline: Pool,
+    /// Documents fetched.
+    pub fetch: Pool,
 }
 
 /// What no decode exceeds.
@@ -61,6 +71,8 @@ pub struct Job {
     pub output: Output,
     /// Whether a document over the cap is worth what was found in it.
     pub allow_partial: bool,
+    /// Who asks for it, among those who wait for a place.
+    pub caller: Caller,
     /// When the request came.
     pub began: Instant,
     /// When it must be over.
@@ -113,13 +125,27 @@ pub struct Reply<'a> {
     pub is_taken: &'a (dyn Fn() -> bool + Sync),
 }
 
+/// A decode that has written its answer.
+pub struct Done {
+    /// What the scan says.
+    pub summary: Summary,
+    /// To be kept until the answer has left: so much work is under way.
+    pub place: Option<Place>,
+}
+
 /// How much of a text is scanned before others have their turn.
 const TURN: usize = 256 * 1024;
 
 impl Decoder {
-    /// A decoder that fetches under a policy.
-    pub fn new(policy: Policy, fetcher: Fetcher, limits: Limits, metrics: Arc<Metrics>) -> Self {
-        Self { policy, fetcher, limits, metrics }
+    /// A decoder that fetches under a policy. Without pools, all that comes runs at once.
+    pub fn new(
+        policy: Policy,
+        fetcher: Fetcher,
+        limits: Limits,
+        pools: Option<Pools>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { policy, fetcher, limits, pools, metrics }
     }
 
     /// Asks the policy about the URL of a document.
@@ -134,33 +160,53 @@ impl Decoder {
         Ok(Approved(target))
     }
 
-    /// Does the job and writes its answer.
-    pub async fn decode(
-        &self,
-        job: Job,
-        reply: Reply<'_>,
-        trail: &Trail,
-    ) -> Result<Summary, Stopped> {
-        let Job { document, mut options, output, allow_partial, began, deadline } = job;
+    /// Does the job, once there is a place for it, and writes its answer.
+    pub async fn decode(&self, job: Job, reply: Reply<'_>, trail: &Trail) -> Result<Done, Stopped> {
+        let Job { document, mut options, output, allow_partial, caller, began, deadline } = job;
         options.max_bytes = Some(self.limits.max_document_bytes);
-        let run = Run { decoder: self, options, output, allow_partial, began, trail };
+        let is_source = matches!(document, Document::Source(_));
+        trail.steps().input = Some(if is_source { Input::Source } else { Input::Content });
+        let pool = self.pools.as_ref().map(|of| if is_source { &of.fetch } else { &of.inline });
+        let mut place = match pool {
+            Some(pool) => Some(within(deadline, trail, enter(pool, caller)).await?),
+            None => None,
+        };
+        let waited = place.as_ref().map(Place::waited).unwrap_or_default();
+        let run = Run { decoder: self, options, output, allow_partial, began, waited, trail };
         // Boxed, so that those who wait for little carry little.
-        match document {
-            Document::Source(source) => Box::pin(run.source(&source.0, deadline, reply)).await,
-            Document::Content(text) => within(deadline, trail, run.content(&text, reply)).await,
+        let summary = match document {
+            Document::Source(source) => Box::pin(run.source(&source.0, deadline, reply)).await?,
+            Document::Content(text) => within(deadline, trail, run.content(&text, reply)).await?,
             Document::Upload(upload) => {
-                within(deadline, trail, Box::pin(run.upload(upload, reply))).await
+                within(deadline, trail, Box::pin(run.upload(upload, &mut place, reply))).await?
             }
-        }
+        };
+        Ok(Done { summary, place })
     }
 }
 
+/// Waits for a place.
+async fn enter(pool: &Pool, caller: Caller) -> Result<Place, Stopped> {
+    pool.enter(caller).await.map_err(|shed| {
+        let reason = match shed {
+            Shed::QueueFull => "too many decodes wait",
+            Shed::Waited => "no place came free in time",
+        };
+        let detail = "more documents are to be decoded than this service takes on at a time";
+        let failure = Failure::new(Code::Overloaded, detail).because(reason);
+        Failure { retry_after: Some(COME_BACK), ..failure }.into()
+    })
+}
+
+/// When who was turned away may come back: a queue does not last longer.
+const COME_BACK: Duration = Duration::from_secs(1);
+
 /// Work that must be over at a deadline.
-async fn within(
+async fn within<T>(
     deadline: Option<Deadline>,
     trail: &Trail,
-    work: impl Future<Output = Result<Summary, Stopped>>,
-) -> Result<Summary, Stopped> {
+    work: impl Future<Output = Result<T, Stopped>>,
+) -> Result<T, Stopped> {
     let Some(deadline) = deadline else { return work.await };
     match tokio::time::timeout_at(deadline.at.into(), work).await {
         Ok(done) => done,
@@ -175,16 +221,14 @@ struct Run<'a> {
     output: Output,
     allow_partial: bool,
     began: Instant,
+    /// For a place.
+    waited: Duration,
     trail: &'a Trail,
 }
 
 impl Run<'_> {
     async fn content(&self, text: &[u8], reply: Reply<'_>) -> Result<Summary, Stopped> {
-        {
-            let mut steps = self.trail.steps();
-            steps.input = Some(Input::Content);
-            steps.complete.get_or_insert_with(Instant::now);
-        }
+        self.trail.steps().complete.get_or_insert_with(Instant::now);
         let mut pass = self.pass(Charset::UTF_8, reply.form);
         for (at, piece) in text.chunks(TURN).enumerate() {
             if at > 0 {
@@ -198,14 +242,29 @@ impl Run<'_> {
         self.handed_over(pass)
     }
 
-    async fn upload(&self, mut upload: Upload, reply: Reply<'_>) -> Result<Summary, Stopped> {
-        {
-            let mut steps = self.trail.steps();
-            steps.input = Some(Input::Content);
-            steps.uploading = true;
-        }
+    /// While nothing arrives, the place is lent to others: who sends slowly, or means to
+    /// be in the way, takes none.
+    async fn upload(
+        &self,
+        mut upload: Upload,
+        place: &mut Option<Place>,
+        reply: Reply<'_>,
+    ) -> Result<Summary, Stopped> {
+        self.trail.steps().uploading = true;
         let mut pass = self.pass(upload.charset, reply.form);
-        while let Some(bytes) = poll_fn(|context| upload.bytes.as_mut().poll_next(context)).await {
+        loop {
+            let arrived = poll_fn(|context| {
+                let polled = upload.bytes.as_mut().poll_next(context);
+                if let (Poll::Pending, Some(place)) = (&polled, place.as_mut()) {
+                    place.lend();
+                }
+                polled
+            });
+            let arrived = arrived.await;
+            if let Some(place) = place.as_mut() {
+                place.take_back();
+            }
+            let Some(bytes) = arrived else { break };
             if self.push(&mut pass, &bytes?)?.is_break() {
                 break;
             }
@@ -255,7 +314,7 @@ impl Run<'_> {
         let of = |part: fn(&Times) -> Option<Duration>| times.and_then(part).map(milliseconds);
         Timing {
             total: milliseconds(self.began.elapsed()),
-            queue: Some(0.0),
+            queue: Some(milliseconds(self.waited)),
             dns: of(Times::dns),
             connect: of(Times::connect),
             first_byte: of(Times::first_byte),

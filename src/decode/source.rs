@@ -7,7 +7,7 @@ use crate::{
     fetch::{self, Corrupt, Times},
     policy::ApprovedTarget,
     scan::Summary,
-    telemetry::{FetchResult, Input, Metrics, Phase, Trail},
+    telemetry::{FetchResult, Metrics, Phase, Trail},
 };
 use std::{ops::ControlFlow, sync::Arc, time::Instant};
 
@@ -26,7 +26,6 @@ impl Run<'_> {
     ) -> Result<Summary, Stopped> {
         {
             let mut steps = self.trail.steps();
-            steps.input = Some(Input::Source);
             steps.complete.get_or_insert_with(Instant::now);
             steps.attempts = Some(1);
         }

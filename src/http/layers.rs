@@ -1,9 +1,14 @@
 //! Every layer, outermost first, each with the reason why it sits there.
 
-use super::{Refusal, recording::Recording};
+use super::{
+    Readiness, Refusal,
+    rate::{Limiting, Rate},
+    recording::Recording,
+};
 use crate::{
     decode::Deadline,
     failure::{Code, Failure, Fault},
+    identity::Proxies,
     telemetry::{Metrics, Recent, Record},
 };
 use axum::{
@@ -29,8 +34,14 @@ pub struct Gates {
     pub metrics: Arc<Metrics>,
     /// The last failures.
     pub recent: Arc<Recent>,
+    /// Whether more requests are wanted: where not, each is the last of its connection.
+    pub readiness: Arc<Readiness>,
+    /// Who is believed about whom they speak for.
+    pub proxies: Proxies,
     /// The hosts that are answered.
-    pub hosts: Arc<AllowedHosts>,
+    pub hosts: AllowedHosts,
+    /// How often one may call, where that is limited.
+    pub rate: Option<Rate>,
     /// From the head of a request to the last byte of its answer.
     pub request_timeout: Duration,
     /// Requests at a time.
@@ -43,13 +54,12 @@ pub struct Gates {
 
 /// Puts the layers around all routes, the fallbacks included.
 pub fn layered(routes: Router, gates: &Arc<Gates>) -> Router {
-    let (metrics, recent) = (Arc::clone(&gates.metrics), Arc::clone(&gates.recent));
     routes.layer(
         ServiceBuilder::new()
             // Request id, access log and metrics: outermost, so that nothing ends unseen,
             // and one layer, so that id, line and counters tell the same story. Failures
             // from within become problems here, where the id is known.
-            .layer(Recording { metrics, recent })
+            .layer(Recording(Arc::clone(gates)))
             // Security headers: on every response, whoever within made it.
             .map_response(with_security_headers)
             // A panic is a 500 and not the end of the connection: outside of all that
@@ -66,11 +76,13 @@ pub fn layered(routes: Router, gates: &Arc<Gates>) -> Router {
                     cap_in_flight,
                     // Host and site: who should not be here is told so before a body is read.
                     check_host,
-                    // The body limit: what says that it is too large is not read. What does
-                    // not say so is cut where it is read.
-                    limit_body,
                 ],
-            )),
+            ))
+            // The rate limit: behind what is cheaper, before anything is read.
+            .layer(Limiting(Arc::clone(gates)))
+            // The body limit: what says that it is too large is not read. What does not say
+            // so is cut where it is read.
+            .layer(gates_in_order(gates, [limit_body])),
     )
 }
 
@@ -148,7 +160,7 @@ fn cap_in_flight(gates: &Gates, request: &mut Request) -> Result<(), Failure> {
     if is_probe || in_flight <= gates.max_in_flight {
         return Ok(());
     }
-    gates.metrics.shed.inc();
+    gates.metrics.shed_in_flight.inc();
     let detail = "there are more requests in flight than this service takes on";
     Err(Failure {
         retry_after: Some(Duration::from_secs(1)),

@@ -13,11 +13,13 @@ mod operator;
 mod pages;
 mod probes;
 mod problem;
+mod rate;
 mod recording;
 mod router;
 
-pub use connection::serve;
+pub use connection::{Grants, Server, Watch};
 pub use layers::{AllowedHosts, Gates, layered};
 pub use probes::Readiness;
 pub use problem::Refusal;
+pub use rate::Rate;
 pub use router::{Admin, Decoding, Public, ROUTES, RequestLimits, Shown, admin, public};

@@ -30,6 +30,10 @@ impl Readiness {
         Self { serving: AtomicBool::new(false), metrics }
     }
 
+    pub(super) fn is_serving(&self) -> bool {
+        self.serving.load(Ordering::Relaxed)
+    }
+
     /// From now on it does, or does not.
     pub fn set_serving(&self, serving: bool) {
         self.serving.store(serving, Ordering::Relaxed);
@@ -74,7 +78,7 @@ pub(super) async fn ready(State(readiness): State<Arc<Readiness>>) -> Response {
         ok: bool,
         detail: &'static str,
     }
-    let ok = readiness.serving.load(Ordering::Relaxed);
+    let ok = readiness.is_serving();
     let detail = if ok { "accepting requests" } else { "starting or shutting down" };
     let checks = Checks { serving: Check { ok, detail } };
     let (code, status) =

@@ -84,6 +84,14 @@ pub(super) const fn entry(code: Code) -> Entry {
             false,
             "The header Allow names the methods.",
         ),
+        Code::RateLimited => (
+            S::TOO_MANY_REQUESTS,
+            "You call more often than you may",
+            true,
+            "Wait as long as Retry-After says. The header RateLimit-Policy says how many calls \
+             (q) may be made in how many seconds (w); RateLimit how many (r) may still be made \
+             within the next seconds (t).",
+        ),
         Code::SourceDenied => (
             S::FORBIDDEN,
             "The policy does not allow this source",

@@ -1,10 +1,16 @@
 //! The outermost layer: gives a request its id and its record, and closes the record
 //! with the last byte of the answer, wherever the request ends.
 
-use super::{problem, router::method_label};
+use super::{
+    Gates,
+    connection::{Pace, Peer, Reader},
+    problem,
+    router::method_label,
+};
 use crate::{
     failure::Failure,
-    telemetry::{Ending, Head, Metrics, Recent, Record},
+    identity::Proxies,
+    telemetry::{Ending, Head, Record},
 };
 use axum::{
     body::{Body, Bytes, HttpBody},
@@ -16,6 +22,7 @@ use http_body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
 use std::{
     convert::Infallible,
+    net::{IpAddr, Ipv6Addr},
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
@@ -26,25 +33,23 @@ use uuid::Uuid;
 
 /// Makes records of requests.
 #[derive(Clone)]
-pub(super) struct Recording {
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) recent: Arc<Recent>,
-}
+pub(super) struct Recording(pub(super) Arc<Gates>);
 
 /// A service whose requests are recorded.
 #[derive(Clone)]
 pub(super) struct Recorded<S> {
     inner: S,
-    recording: Recording,
+    gates: Arc<Gates>,
 }
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const FORWARDED: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 impl<S> Layer<S> for Recording {
     type Service = Recorded<S>;
 
     fn layer(&self, inner: S) -> Recorded<S> {
-        Recorded { inner, recording: self.clone() }
+        Recorded { inner, gates: Arc::clone(&self.0) }
     }
 }
 
@@ -63,22 +68,33 @@ where
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        let head = head(&request);
-        let Recording { metrics, recent } = &self.recording;
-        let record = Record::open(head, Arc::clone(metrics), Arc::clone(recent));
+        let gates = Arc::clone(&self.gates);
+        let peer = request.extensions_mut().remove::<Peer>();
+        let head = head(&request, peer.as_ref().map(|peer| peer.address), &gates.proxies);
+        let pace = peer.map(|peer| peer.pace);
+        if let Some(pace) = &pace {
+            pace.begun(gates.request_timeout);
+        }
+        let record = Record::open(head, Arc::clone(&gates.metrics), Arc::clone(&gates.recent));
         request.extensions_mut().insert(Arc::clone(&record));
         let is_head = request.method() == Method::HEAD;
-        let must_read = request.version() < Version::HTTP_2 && !request.body().is_end_stream();
-        let guard = Some(Guard(record));
-        RecordedFuture { future: self.inner.call(request), guard, is_head, must_read }
+        let is_http_1 = request.version() < Version::HTTP_2;
+        let must_read = is_http_1 && !request.body().is_end_stream();
+        let guard = Some(Guard { record, pace });
+        let future = self.inner.call(request);
+        RecordedFuture { future, guard, gates, is_head, is_http_1, must_read }
     }
 }
 
-fn head(request: &Request) -> Head {
+fn head(request: &Request, peer: Option<IpAddr>, proxies: &Proxies) -> Head {
+    let forwarded = request.headers().get_all(FORWARDED).iter().map(HeaderValue::as_bytes);
+    // Without a connection, as in tests, there is nobody.
+    let peer = peer.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
     let route = request.extensions().get::<MatchedPath>().map_or("none", route_label);
     let method = method_label(request.method());
     Head {
         request_id: request_id(request.headers()),
+        client: proxies.client(peer, forwarded),
         trace_id: trace_id(request.headers()),
         method,
         route,
@@ -114,11 +130,18 @@ fn trace_id(headers: &HeaderMap) -> Option<String> {
 }
 
 /// Closes the record when it is dropped, which is where an abandoned request ends.
-struct Guard(Arc<Record>);
+struct Guard {
+    record: Arc<Record>,
+    /// Of the connection.
+    pace: Option<Arc<Pace>>,
+}
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.0.close(Ending::Abandoned);
+        self.record.close(Ending::Abandoned);
+        if let Some(pace) = &self.pace {
+            pace.done();
+        }
     }
 }
 
@@ -128,7 +151,9 @@ pin_project! {
         #[pin]
         future: F,
         guard: Option<Guard>,
+        gates: Arc<Gates>,
         is_head: bool,
+        is_http_1: bool,
         // Whether a body came that must be out of the way before the next request.
         must_read: bool,
     }
@@ -148,30 +173,61 @@ where
         let Some(guard) = this.guard.take() else {
             return Poll::Ready(Ok(response.map(Body::new)));
         };
-        let problem = problem::render(&mut response, &guard.0);
-        guard.0.answered(response.status().as_u16());
-        if let Ok(id) = HeaderValue::from_str(&guard.0.head().request_id) {
+        let record = &guard.record;
+        let problem = problem::render(&mut response, record);
+        record.answered(response.status().as_u16());
+        if let Ok(id) = HeaderValue::from_str(&record.head().request_id) {
             response.headers_mut().insert(REQUEST_ID, id);
         }
-        if *this.must_read && !guard.0.trail.steps().received {
-            // The rest of it is not read. Who is not told would send the next request
-            // behind it, to a connection that is about to close.
+        // Of a body that came, the rest is not read: who is not told would send the next
+        // request behind it, to a connection that is about to close.
+        let is_unread = *this.must_read && !record.trail.steps().received;
+        if is_unread || *this.is_http_1 && !this.gates.readiness.is_serving() {
             response.headers_mut().insert(CONNECTION, const { HeaderValue::from_static("close") });
         }
         let response = response.map(|body| problem.unwrap_or_else(|| Body::new(body)));
         if *this.is_head {
             // Its body is dropped further out, unread.
-            guard.0.close(Ending::Complete);
+            record.close(Ending::Complete);
             return Poll::Ready(Ok(response));
         }
-        Poll::Ready(Ok(response.map(|body| Body::new(RecordedBody { body, guard }))))
+        let reader = if *this.is_http_1 { None } else { Reader::current() };
+        let rest = Bytes::new();
+        Poll::Ready(Ok(response.map(|body| Body::new(RecordedBody { body, rest, reader, guard }))))
     }
 }
 
-/// A body that closes the record with its last byte.
+/// A body that closes the record with its last byte. It is handed on in pieces, and only
+/// as fast as they are taken: what was handed on is as good as sent.
 struct RecordedBody {
     body: Body,
+    /// What is there of it and not handed on yet.
+    rest: Bytes,
+    /// Over HTTP/2.
+    reader: Option<Arc<Reader>>,
     guard: Guard,
+}
+
+/// How much is handed on at a time.
+const PIECE: usize = 32 * 1024;
+
+impl RecordedBody {
+    fn poll_body(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let body = &mut self.body;
+        let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(body).poll_frame(context)));
+        polled.unwrap_or_else(|_| {
+            // The layer that catches panics has let go of the request by now.
+            self.guard.record.failed(Failure::internal("panicked while it answered"));
+            Poll::Ready(Some(Err(axum::Error::new("panicked"))))
+        })
+    }
+
+    fn is_handed_on(&self) -> bool {
+        self.rest.is_empty() && self.body.is_end_stream()
+    }
 }
 
 impl HttpBody for RecordedBody {
@@ -182,36 +238,48 @@ impl HttpBody for RecordedBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let body = &mut self.body;
-        let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(body).poll_frame(context)));
-        let frame = match polled {
-            Ok(polled) => ready!(polled),
-            Err(_) => {
-                // The layer that catches panics has let go of the request by now.
-                self.guard.0.failed(Failure::internal("panicked while it answered"));
-                Some(Err(axum::Error::new("panicked")))
-            }
-        };
-        if frame.is_none() {
-            self.guard.0.close(Ending::Complete);
+        if let Some(reader) = &self.reader {
+            reader.has_room(true);
         }
-        Poll::Ready(frame)
+        if self.rest.is_empty() {
+            let frame = ready!(self.poll_body(context));
+            match frame.map(|frame| frame.map(Frame::into_data)) {
+                Some(Ok(Ok(data))) => self.rest = data,
+                Some(Ok(Err(other))) => return Poll::Ready(Some(Ok(other))),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => {
+                    self.guard.record.close(Ending::Complete);
+                    return Poll::Ready(None);
+                }
+            }
+        }
+        let length = self.rest.len().min(PIECE);
+        let piece = self.rest.split_to(length);
+        if let Some(reader) = &self.reader {
+            reader.has_room(false);
+        }
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.is_handed_on()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let (mut hint, rest) = (self.body.size_hint(), self.rest.len() as u64);
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper + rest);
+        }
+        hint.set_lower(hint.lower() + rest);
+        hint
     }
 }
 
 impl Drop for RecordedBody {
     fn drop(&mut self) {
         // Who knows the length of a body does not ask for more after its last byte.
-        if self.body.is_end_stream() {
-            self.guard.0.close(Ending::Complete);
+        if self.is_handed_on() {
+            self.guard.record.close(Ending::Complete);
         }
     }
 }

@@ -137,19 +137,19 @@ macro_rules! read {
 }
 
 /// What a method that a route does not have is answered.
-const REFUSED: &[u16] = &[403, 405];
+const REFUSED: &[u16] = &[403, 405, 429, 503];
 /// What any method is answered where there is no route.
-const NOWHERE: &[u16] = &[403, 404];
+const NOWHERE: &[u16] = &[403, 404, 429, 503];
 
 /// Every route of both listeners as the metrics label it, with all it can answer. What
-/// only a cap or a bug can answer to the wrong method is left out.
+/// only a bug can answer is left out where there is no work.
 pub const ROUTES: &[RouteLabels] = &[
     RouteLabels {
         route: "/decode",
         answers: &[
             ("GET", REFUSED),
             ("HEAD", REFUSED),
-            ("POST", &[200, 400, 403, 406, 408, 413, 415, 422, 424, 499, 500, 503, 504]),
+            ("POST", &[200, 400, 403, 406, 408, 413, 415, 422, 424, 429, 499, 500, 503, 504]),
             ("PUT", REFUSED),
             ("DELETE", REFUSED),
             ("CONNECT", REFUSED),
@@ -159,12 +159,12 @@ pub const ROUTES: &[RouteLabels] = &[
             ("other", REFUSED),
         ],
     },
-    read!("/", 200, 403, 406, 503),
+    read!("/", 200, 403, 406, 429, 503),
     read!("/health", 200, 403),
     read!("/health/ready", 200, 403, 503),
     read!("/metrics", 200, 403),
-    read!("/problems", 200, 403, 406, 503),
-    read!("/problems/{code}", 200, 403, 404, 406, 503),
+    read!("/problems", 200, 403, 406, 429, 503),
+    read!("/problems/{code}", 200, 403, 404, 406, 429, 503),
     read!("/admin/errors", 200, 403, 503),
     read!("/admin/config", 200, 403, 503),
     RouteLabels {

@@ -3,7 +3,10 @@
 //! Every child is made here, at the start: what has not happened yet is exposed as 0,
 //! and no request can make a series.
 
-use super::network::NetworkBytes;
+use super::{
+    labels::{FetchResult, Input, Phase, PoolKind, RouteLabels, SECURITY_EVENTS, endings, no_code},
+    network::NetworkBytes,
+};
 use crate::failure::{Blame, Code, Outcome};
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
@@ -11,60 +14,6 @@ use prometheus::{
     process_collector::ProcessCollector,
 };
 use std::{sync::atomic::AtomicBool, time::Duration};
-
-/// Where the document of a decode came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Input {
-    /// It was fetched.
-    Source,
-    /// It was handed over, or nothing says where it is.
-    Content,
-}
-
-/// How an attempt to fetch a document ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FetchResult {
-    /// With as much of the document as was wanted.
-    Ok,
-    /// The source answered 4xx.
-    Status4xx,
-    /// The source answered 5xx.
-    Status5xx,
-    /// No name, or no connection.
-    Connect,
-    /// No TLS.
-    Tls,
-    /// A budget was spent.
-    Timeout,
-    /// An answer that is none, breaks off, or cannot be used.
-    Protocol,
-    /// The policy forbids the address.
-    Denied,
-    /// Nobody waited for it any longer.
-    Cancelled,
-}
-
-/// A part of a fetch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    /// Resolving the name.
-    Dns,
-    /// TCP and TLS.
-    Connect,
-    /// From the request to the head of the answer.
-    FirstByte,
-    /// Reading the document.
-    Body,
-}
-
-/// What a route can answer: its label, and the statuses by method.
-#[derive(Debug, Clone, Copy)]
-pub struct RouteLabels {
-    /// The `route` label.
-    pub route: &'static str,
-    /// Methods with the statuses that each can have.
-    pub answers: &'static [(&'static str, &'static [u16])],
-}
 
 /// The registry and the handles of what is counted.
 pub struct Metrics {
@@ -95,7 +44,12 @@ pub struct Metrics {
     /// Connections that are open.
     pub connections: IntGauge,
     /// Requests that were shed by the cap on requests in flight.
-    pub shed: IntCounter,
+    pub shed_in_flight: IntCounter,
+    pools: Pools,
+    /// Requests that the rate let pass.
+    pub rate_allowed: IntCounter,
+    /// Requests that were refused because of the rate.
+    pub rate_limited: IntCounter,
     /// Log lines that nobody read in time.
     pub log_lines_dropped: IntCounter,
     /// Whether the service wants requests.
@@ -104,27 +58,38 @@ pub struct Metrics {
     pub cutting_off: AtomicBool,
 }
 
+/// What is counted of a pool and its queue.
+#[derive(Clone)]
+pub struct PoolMetrics {
+    /// Places.
+    pub limit: IntGauge,
+    /// Places that are taken.
+    pub in_use: IntGauge,
+    /// How many wait.
+    pub depth: IntGauge,
+    /// How long who got a place had waited for it.
+    pub wait: Histogram,
+    /// Those who were turned away at once.
+    pub queue_full: IntCounter,
+    /// Those who waited in vain.
+    pub waited: IntCounter,
+}
+
+/// The families of the pools.
+struct Pools {
+    limit: IntGaugeVec,
+    in_use: IntGaugeVec,
+    depth: IntGaugeVec,
+    wait: HistogramVec,
+    shed: IntCounterVec,
+}
+
 /// What is counted of a route, at hand without a look-up by text.
 struct RouteMetrics {
     route: &'static str,
     duration: Histogram,
     requests: Vec<(&'static str, u16, IntCounter)>,
 }
-
-/// The kinds of security events that this version can notice.
-const SECURITY_EVENTS: [&str; 11] = [
-    "scheme",
-    "userinfo",
-    "host",
-    "port",
-    "path",
-    "address",
-    "malformed_url",
-    "malformed_input",
-    "decompression",
-    "forbidden",
-    "cross_site",
-];
 
 /// From 1 ms to 30 s, with the edges that the alerts compare with.
 const SECONDS: [f64; 15] =
@@ -177,6 +142,14 @@ impl Metrics {
         )?;
         let route =
             |labels: &RouteLabels| RouteMetrics::new(labels, &http_requests, &http_duration);
+        let pools = Pools::new(r)?;
+        let decisions = counters(
+            r,
+            "decoder_rate_limit_decisions_total",
+            "Requests by what the rate limit said.",
+            &["decision", "backend"],
+        )?;
+        let decision = |name: &str| decisions.with_label_values(&[name, "memory"]);
         let secrets = vec![0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 1000.0, 10_000.0];
         let metrics = Self {
             successes: Input::ALL.map(success),
@@ -236,7 +209,10 @@ impl Metrics {
                 "Requests between their head and their last byte, without probes and scrapes.",
             )?,
             connections: gauge(r, "decoder_http_connections", "Connections that are open.")?,
-            shed: shed(r)?,
+            shed_in_flight: pools.shed.with_label_values(&["none", "in_flight"]),
+            pools,
+            rate_allowed: decision("allowed"),
+            rate_limited: decision("rate_limited"),
             log_lines_dropped: counter(
                 r,
                 "decoder_log_lines_dropped_total",
@@ -247,12 +223,11 @@ impl Metrics {
             registry: registry.clone(),
         };
         metrics.make_children();
-        let info = IntGaugeVec::new(
-            Opts::new("decoder_build_info", "The version that runs; always 1."),
-            &["version", "commit"],
-        )?;
+        let help = "The version that runs; always 1.";
+        let info = gauges(r, "decoder_build_info", help, &["version", "commit"])?;
         info.with_label_values(&[env!("CARGO_PKG_VERSION"), env!("DECODER_COMMIT")]).set(1);
-        registered(r, info)?;
+        let help = "Whether what the rate limits are counted in is there.";
+        gauge(r, "decoder_rate_limit_backend_up", help)?.set(1);
         registry.register(Box::new(ProcessCollector::for_self()))?;
         registry.register(Box::new(NetworkBytes::new()?))?;
         Ok(metrics)
@@ -291,6 +266,11 @@ impl Metrics {
         let code = code.map_or_else(|| no_code(outcome), Code::as_str);
         let blame = blame.map_or("none", Blame::as_str);
         self.decodes.with_label_values(&[outcome.as_str(), code, blame, input.as_str()])
+    }
+
+    /// What is to be counted of a pool.
+    pub fn pool(&self, kind: PoolKind) -> PoolMetrics {
+        self.pools.of(kind)
     }
 
     /// How long a decode took.
@@ -348,32 +328,44 @@ impl Metrics {
     }
 }
 
-/// The code of what ended without a failure.
-pub(super) fn no_code(outcome: Outcome) -> &'static str {
-    if outcome == Outcome::Success { "ok" } else { "cancelled" }
-}
+impl Pools {
+    fn new(r: &Registry) -> Result<Self, prometheus::Error> {
+        let pool = &["pool"];
+        let pools = Self {
+            limit: gauges(r, "decoder_pool_limit", "Decodes that may run at once.", pool)?,
+            in_use: gauges(r, "decoder_pool_in_use", "Decodes that run.", pool)?,
+            depth: gauges(r, "decoder_queue_depth", "Decodes that wait for a place.", pool)?,
+            wait: histograms(
+                r,
+                "decoder_queue_wait_seconds",
+                "How long those who got a place had waited for it.",
+                pool,
+                &SECONDS,
+            )?,
+            shed: counters(
+                r,
+                "decoder_shed_total",
+                "Requests that were turned away because of others.",
+                &["pool", "reason"],
+            )?,
+        };
+        for kind in PoolKind::ALL {
+            pools.of(kind);
+        }
+        Ok(pools)
+    }
 
-/// Every way in which a decode of this input can fail.
-fn endings(input: Input) -> impl Iterator<Item = (Outcome, Code, Blame)> {
-    let usual = Code::ALL.into_iter().filter(move |code| match code {
-        // What belongs to other routes.
-        Code::NotFound | Code::MethodNotAllowed => false,
-        // What only a source can do.
-        Code::SourceDenied
-        | Code::SourceNotFound
-        | Code::SourceRejected
-        | Code::SourceFailed
-        | Code::SourceTimeout
-        | Code::DocumentTooLarge => input == Input::Source,
-        _ => true,
-    });
-    let ending = move |code: Code| match (code, input) {
-        (Code::UnsupportedDocument, Input::Content) => (code.outcome(), code, Blame::Caller),
-        _ => (code.outcome(), code, code.blame()),
-    };
-    // A caller who was patient enough.
-    let patient = (Outcome::Failed, Code::DeadlineExceeded, Blame::Caller);
-    usual.map(ending).chain([patient])
+    fn of(&self, kind: PoolKind) -> PoolMetrics {
+        let label = kind.as_str();
+        PoolMetrics {
+            limit: self.limit.with_label_values(&[label]),
+            in_use: self.in_use.with_label_values(&[label]),
+            depth: self.depth.with_label_values(&[label]),
+            wait: self.wait.with_label_values(&[label]),
+            queue_full: self.shed.with_label_values(&[label, "queue_full"]),
+            waited: self.shed.with_label_values(&[label, "waited"]),
+        }
+    }
 }
 
 impl RouteMetrics {
@@ -410,6 +402,15 @@ fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, promet
     registered(registry, IntGauge::new(name, help)?)
 }
 
+fn gauges(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntGaugeVec, prometheus::Error> {
+    registered(registry, IntGaugeVec::new(Opts::new(name, help), labels)?)
+}
+
 fn counters(
     registry: &Registry,
     name: &str,
@@ -428,65 +429,4 @@ fn histograms(
 ) -> Result<HistogramVec, prometheus::Error> {
     let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
     registered(registry, HistogramVec::new(options, labels)?)
-}
-
-/// The pools and their queues come with admission; the cap on requests in flight stands
-/// before any pool is known.
-fn shed(registry: &Registry) -> Result<IntCounter, prometheus::Error> {
-    let help = "Requests that were shed before any work.";
-    let shed = counters(registry, "decoder_shed_total", help, &["pool", "reason"])?;
-    Ok(shed.with_label_values(&["none", "in_flight"]))
-}
-
-impl Input {
-    const ALL: [Self; 2] = [Self::Source, Self::Content];
-
-    /// The label.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Source => "source",
-            Self::Content => "content",
-        }
-    }
-}
-
-impl FetchResult {
-    const ALL: [Self; 9] = [
-        Self::Ok,
-        Self::Status4xx,
-        Self::Status5xx,
-        Self::Connect,
-        Self::Tls,
-        Self::Timeout,
-        Self::Protocol,
-        Self::Denied,
-        Self::Cancelled,
-    ];
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Status4xx => "status_4xx",
-            Self::Status5xx => "status_5xx",
-            Self::Connect => "connect",
-            Self::Tls => "tls",
-            Self::Timeout => "timeout",
-            Self::Protocol => "protocol",
-            Self::Denied => "denied",
-            Self::Cancelled => "cancelled",
-        }
-    }
-}
-
-impl Phase {
-    const ALL: [Self; 4] = [Self::Dns, Self::Connect, Self::FirstByte, Self::Body];
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Dns => "dns",
-            Self::Connect => "connect",
-            Self::FirstByte => "first_byte",
-            Self::Body => "body",
-        }
-    }
 }

@@ -6,6 +6,7 @@
 //!
 //! Nothing here ever holds a secret, a document, a query string or a credential.
 
+mod labels;
 pub mod log;
 mod metrics;
 mod network;
@@ -14,7 +15,8 @@ mod record;
 mod trail;
 mod writer;
 
-pub use metrics::{FetchResult, Input, Metrics, Phase, RouteLabels};
+pub use labels::{FetchResult, Input, Phase, PoolKind, RouteLabels};
+pub use metrics::{Metrics, PoolMetrics};
 pub use recent::{Recent, RecentFailure};
 pub use record::{Ending, Head, Record};
 pub use trail::Trail;

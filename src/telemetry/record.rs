@@ -4,9 +4,10 @@
 //! the last byte of the answer, a panic, or the client leaving. Closing it is what
 //! writes the log line and moves the metrics, from the same values, so they agree.
 
-use super::{Input, Metrics, Recent, RecentFailure, Trail, log, metrics::no_code, trail::Steps};
+use super::{Input, Metrics, Recent, RecentFailure, Trail, labels::no_code, log, trail::Steps};
 use crate::failure::{Code, Failure, Fault, Outcome};
 use std::{
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     time::{Duration, Instant, SystemTime},
 };
@@ -17,6 +18,8 @@ use tracing::Level;
 pub struct Head {
     /// The caller's id for it, or ours.
     pub request_id: String,
+    /// Who asks: the client itself, as far as proxies that are trusted tell.
+    pub client: IpAddr,
     /// The caller's trace, where there is one.
     pub trace_id: Option<String>,
     /// A standard method, or `other`.
@@ -264,6 +267,7 @@ mod tests {
     fn record(is_decode: bool) -> Arc<Record> {
         let head = Head {
             request_id: "id".to_owned(),
+            client: IpAddr::from([127, 0, 0, 1]),
             trace_id: None,
             method: "POST",
             route: "/decode",

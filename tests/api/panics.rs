@@ -9,7 +9,8 @@ use axum::{
 };
 use blueprint_decoder::{
     failure::{Code, Failure},
-    http::{self, AllowedHosts, Gates, ROUTES, Refusal},
+    http::{self, AllowedHosts, Gates, Grants, ROUTES, Readiness, Refusal, Server},
+    identity::Proxies,
     telemetry::{
         LineWriter, Metrics, Recent,
         log::{self, Format},
@@ -25,7 +26,10 @@ use std::{
     task::{Context, Poll, ready},
     time::Duration,
 };
-use tokio::{net::TcpListener, sync::oneshot};
+use tokio::{
+    net::TcpListener,
+    sync::{oneshot, watch},
+};
 
 /// What the panics say, and nobody may repeat.
 const WORDS: &str = "s3cret words of a panic";
@@ -97,19 +101,36 @@ struct Served {
 async fn serve(routes: Router) -> Served {
     logging();
     let (metrics, recent) = (Arc::new(Metrics::new(ROUTES).expect("metrics")), Arc::default());
+    let readiness = Readiness::new(Arc::clone(&metrics));
+    readiness.set_serving(true);
     let gates = Arc::new(Gates {
         metrics: Arc::clone(&metrics),
         recent: Arc::clone(&recent),
-        hosts: Arc::new(AllowedHosts::Any),
+        readiness: Arc::new(readiness),
+        proxies: Proxies::default(),
+        hosts: AllowedHosts::Any,
+        rate: None,
         request_timeout: Duration::from_secs(10),
         max_in_flight: 100,
         max_request_bytes: 1 << 20,
         max_document_bytes: 1 << 20,
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let address = listener.local_addr().expect("bound");
+    let grants = Grants {
+        header_timeout: Duration::from_secs(5),
+        idle_timeout: Duration::from_secs(75),
+        write_timeout: Duration::from_secs(10),
+        request_timeout: Duration::from_secs(10),
+        max_connections: 100,
+        max_header_bytes: 16 << 10,
+    };
     let routes = http::layered(routes, &gates);
-    tokio::spawn(http::serve(listener, routes, Arc::clone(&metrics), std::future::pending()));
+    let server = Server::new(listener, routes, grants, Arc::clone(&metrics)).expect("an address");
+    let address = server.address();
+    tokio::spawn(async {
+        let (_never, stop) = watch::channel(());
+        server.run(stop).await;
+    });
     Served { address, metrics, recent }
 }
 

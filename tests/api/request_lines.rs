@@ -1,7 +1,7 @@
 //! One line for each request, however it ends, and what the line says.
 
 use crate::support::{
-    app::{Answer, PATIENCE, TestApp, program},
+    app::{Answer, PATIENCE, TestApp, program, undisturbed},
     raw::Raw,
     upstream::{
         Reply,
@@ -187,7 +187,9 @@ struct Unread {
 
 impl Unread {
     async fn start() -> Self {
-        let mut command = Command::from(program());
+        let mut command = program();
+        undisturbed(&mut command, "");
+        let mut command = Command::from(command);
         command.args(["serve", "--bind", "127.0.0.1:0"]).stdout(Stdio::piped());
         let mut child = command.kill_on_drop(true).spawn().expect("the binary starts");
         let mut log = BufReader::new(child.stdout.take().expect("a pipe"));

@@ -10,17 +10,10 @@ use crate::support::{
     },
 };
 use serde_json::json;
-use std::time::Duration;
 
 /// Waits until the service says that it ends.
 async fn is_ending(app: &TestApp) {
-    for _ in 0..1000 {
-        if app.log_lines().iter().any(|line| line.contains("\"shutting down\"")) {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("it does not end: {:#?}", app.log_lines());
+    app.log_line(|line| line["message"] == "shutting down").await;
 }
 
 #[tokio::test]

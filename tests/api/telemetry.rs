@@ -45,8 +45,14 @@ async fn every_series_is_there_from_the_first_scrape() {
     let metrics = app.metrics().await;
 
     for (series, value) in &metrics {
-        let is_set =
-            ["process_", "decoder_build_info", "decoder_ready", "decoder_http_connections"];
+        let is_set = [
+            "process_",
+            "decoder_build_info",
+            "decoder_ready",
+            "decoder_http_connections",
+            "decoder_pool_limit",
+            "decoder_rate_limit_backend_up",
+        ];
         if !is_set.iter().any(|name| series.starts_with(name)) {
             assert_eq!(*value, 0.0, "{series}");
         }

@@ -149,13 +149,16 @@ fn all_faults_are_reported_at_once() {
 fn a_part_that_does_not_exist_takes_only_its_defaults() {
     check(
         "[audit]\ndir = \"/var/log/x\"\nkey_file = \"/k\"\nkeep_days = 90",
-        &[("DECODER__SERVER__REQUEST_TIMEOUT", "15000ms"), ("DECODER__OVERLOAD__QUEUE", "1")],
+        &[
+            ("DECODER__SERVER__REQUEST_TIMEOUT", "15000ms"),
+            ("DECODER__RATE_LIMIT__REPLICAS_HINT", "2"),
+        ],
         &[
             "audit.dir = \"/var/log/x\" (file.toml): this version has no audit log: leave the \
              default",
             "audit.key_file = \"/k\" (file.toml): this version has no audit log: leave the default",
-            "overload.queue = \"1\" (DECODER__OVERLOAD__QUEUE): this version has no admission: \
-             leave the default",
+            "rate_limit.replicas_hint = \"2\" (DECODER__RATE_LIMIT__REPLICAS_HINT): this version \
+             has no limits shared by replicas: leave the default",
         ],
     );
 }

@@ -4,7 +4,7 @@
 //! has room, and waits while lines have not been taken. So a slow reader slows its own
 //! decode and nothing gathers; and a reader that leaves drops it.
 
-use crate::{answer::WipedBuffer, failure::Failure};
+use crate::{answer::WipedBuffer, failure::Failure, limit::Place};
 use axum::body::{Bytes, HttpBody};
 use http_body::Frame;
 use std::{
@@ -16,7 +16,8 @@ use std::{
     task::{Context, Poll},
 };
 
-type Run = Pin<Box<dyn Future<Output = Result<(), Box<Failure>>> + Send>>;
+/// A decode. Its place is kept until the last line has left.
+type Run = Pin<Box<dyn Future<Output = Result<Option<Place>, Box<Failure>>> + Send>>;
 
 /// What was written and not taken yet.
 #[derive(Clone, Default)]
@@ -47,12 +48,12 @@ impl Lines {
             Poll::Pending if self.is_empty() => Poll::Pending,
             Poll::Pending => Poll::Ready(None),
         });
-        let run = match first.await {
-            Some(done) => done.map(|()| None)?,
-            None => Some(run),
+        let (run, place) = match first.await {
+            Some(done) => (None, done?),
+            None => (Some(run), None),
         };
         self.lock().begun = true;
-        Ok(LinesBody { lines: self, run })
+        Ok(LinesBody { lines: self, run, place })
     }
 
     fn take(&self) -> Option<Bytes> {
@@ -83,6 +84,8 @@ pub(super) struct LinesBody {
     lines: Lines,
     /// The decode, as long as it goes on.
     run: Option<Run>,
+    /// And afterwards, what it leaves.
+    place: Option<Place>,
 }
 
 impl HttpBody for LinesBody {
@@ -97,12 +100,11 @@ impl HttpBody for LinesBody {
             // What is there leaves before more is made.
             Some(bytes) => Some(bytes),
             None => {
-                let is_done = match &mut self.run {
-                    Some(run) => run.as_mut().poll(context).is_ready(),
-                    None => true,
-                };
-                if is_done {
+                if let Some(run) = &mut self.run
+                    && let Poll::Ready(done) = run.as_mut().poll(context)
+                {
                     self.run = None;
+                    self.place = done.unwrap_or_default();
                 }
                 self.lines.take()
             }

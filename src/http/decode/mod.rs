@@ -15,8 +15,9 @@ use super::{
 };
 use crate::{
     answer::{Form, Heading, Json, Ndjson, Output, Report, WipedBuffer},
-    decode::{self, Deadline, Document, Job, Reply, Stopped, Upload},
+    decode::{self, Deadline, Document, Done, Job, Reply, Stopped, Upload},
     failure::{Code, Failure},
+    limit::{Caller, Place},
     scan::Charset,
     telemetry::Record,
 };
@@ -80,6 +81,7 @@ pub(super) async fn decode(
         options: options.scan,
         output: options.output,
         allow_partial: options.allow_partial,
+        caller: Caller::from(record.head().client),
         began: record.began(),
         deadline: Some(deadline),
     };
@@ -152,8 +154,8 @@ impl Answer {
         let heading = std::mem::take(&mut self.heading);
         let mut buffer = WipedBuffer::with_capacity(USUAL);
         let mut form = Json::new(&mut buffer, heading, self.job.output, self.max_bytes());
-        self.run(&mut form).await?;
-        Ok(response("application/json", buffer))
+        let place = self.run(&mut form).await?;
+        Ok(response("application/json", buffer, place))
     }
 
     async fn report(self) -> Result<Response, Refusal> {
@@ -163,8 +165,8 @@ impl Answer {
         let several = self.job.options.pairs.iter().len() > 1;
         let form = Report::new(&mut buffer, self.job.output, &name, several, self.max_bytes());
         let mut form = form.map_err(|error| Failure::internal(error.to_string()))?;
-        self.run(&mut form).await?;
-        Ok(response("text/plain; charset=utf-8", buffer))
+        let place = self.run(&mut form).await?;
+        Ok(response("text/plain; charset=utf-8", buffer, place))
     }
 
     /// Each line leaves as soon as it is there. What fails before the first one is an
@@ -178,8 +180,10 @@ impl Answer {
             let mut form = Ndjson::new(taken.clone(), heading, output, max_bytes);
             let reply = Reply { form: &mut form, is_taken: &|| taken.is_empty() };
             let done = decoding.decoder.decode(job, reply, &record.trail).await;
-            let Err(stopped) = done else { return Ok(()) };
-            let failure = failure(stopped);
+            let failure = match done {
+                Ok(Done { place, .. }) => return Ok(place),
+                Err(stopped) => failure(stopped),
+            };
             if !taken.has_begun() {
                 return Err(Box::new(failure));
             }
@@ -187,7 +191,7 @@ impl Answer {
             let written = form.fail(&problem::problem(&failure, &record));
             record.failed(failure);
             drop(written);
-            Ok(())
+            Ok(None)
         };
         let body = lines.body(Box::pin(run)).await.map_err(|failure| Refusal(*failure))?;
         let mut response = Response::new(Body::new(body));
@@ -200,10 +204,10 @@ impl Answer {
         Some(self.decoding.limits.max_response_bytes)
     }
 
-    async fn run(self, form: &mut (dyn Form + Send)) -> Result<(), Refusal> {
+    async fn run(self, form: &mut (dyn Form + Send)) -> Result<Option<Place>, Refusal> {
         let reply = Reply { form, is_taken: &|| true };
         let done = self.decoding.decoder.decode(self.job, reply, &self.record.trail).await;
-        done.map(drop).map_err(|stopped| {
+        done.map(|Done { place, .. }| place).map_err(|stopped| {
             // Nothing of it is answered.
             self.record.trail.steps().secrets = 0;
             Refusal(failure(stopped))
@@ -218,9 +222,22 @@ fn failure(stopped: Stopped) -> Failure {
     }
 }
 
-/// A whole answer, wiped when it has left.
-fn response(kind: &'static str, buffer: WipedBuffer) -> Response {
-    let mut response = Response::new(Body::from(Bytes::from_owner(buffer)));
+/// A whole answer, and the place that it takes until its last byte has left. Then it is
+/// wiped.
+struct Whole {
+    buffer: WipedBuffer,
+    _place: Option<Place>,
+}
+
+impl AsRef<[u8]> for Whole {
+    fn as_ref(&self) -> &[u8] {
+        self.buffer.as_ref()
+    }
+}
+
+fn response(kind: &'static str, buffer: WipedBuffer, place: Option<Place>) -> Response {
+    let whole = Whole { buffer, _place: place };
+    let mut response = Response::new(Body::from(Bytes::from_owner(whole)));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }

@@ -35,6 +35,19 @@ pub(crate) fn program() -> Command {
     command
 }
 
+/// Takes away what hinders tests that are not about it: those whose configuration does not
+/// speak of it.
+pub(crate) fn undisturbed(command: &mut Command, config: &str) {
+    for (key, variable, value) in [
+        ("notice", "DECODER__SERVER__SHUTDOWN__NOTICE", "0s"),
+        ("[rate_limit]", "DECODER__RATE_LIMIT__ENABLED", "false"),
+    ] {
+        if !config.contains(key) {
+            command.env(variable, value);
+        }
+    }
+}
+
 /// A configuration that allows an upstream and trusts an authority; `egress` are more keys
 /// of `[egress]`.
 pub(crate) fn allowing(upstream: &Upstream, ca: &Path, egress: &str) -> String {
@@ -98,6 +111,7 @@ impl TestApp {
         let file = NamedTempFile::with_suffix(".toml").expect("a file");
         std::fs::write(file.path(), config).expect("written");
         let mut command = program();
+        undisturbed(&mut command, config);
         command.envs(environment.iter().copied());
         command.arg("serve").arg("--config").arg(file.path()).args(["--bind", "127.0.0.1:0"]);
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary starts");

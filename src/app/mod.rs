@@ -1,21 +1,34 @@
 //! The composition root: a configuration in, a running server out. The only place where
 //! everything is wired.
 
+mod systemd;
+
 use crate::{
-    config::{Config, Setting},
-    decode::{self, Decoder},
+    config::{Config, Overload, RateLimit, Setting},
+    decode::{self, Decoder, Pools},
     fetch::{self, ContentTypes, Fetcher},
-    http::{self, Admin, AllowedHosts, Decoding, Gates, Public, Readiness, RequestLimits, Shown},
+    http::{
+        self, Admin, AllowedHosts, Decoding, Gates, Grants, Public, Rate, Readiness, RequestLimits,
+        Server, Shown,
+    },
+    identity::Proxies,
+    limit::{Bounds, Gcra, Pool},
     policy::Policy,
     scan,
-    telemetry::{Metrics, Recent},
+    telemetry::{Metrics, PoolKind, Recent},
 };
 use anyhow::Context;
 use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::{Arc, atomic::Ordering},
 };
-use tokio::{net::TcpListener, sync::watch, time::timeout};
+use systemd::Supervisor;
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
 /// Where the service listens.
 pub struct Listeners {
@@ -80,8 +93,8 @@ fn local_addresses() -> Vec<IpAddr> {
     v4.chain(v6.map(|bits| Ipv6Addr::from_bits(bits).into())).collect()
 }
 
-/// Serves until `shutdown`, then finishes what was begun, but no longer than the grace
-/// period.
+/// Serves until `shutdown`, goes on for a while so that balancers notice, then finishes
+/// what was begun, but no longer than the grace period.
 pub async fn run(
     config: &Config,
     settings: &[Setting],
@@ -104,17 +117,26 @@ pub async fn run(
     });
     let readiness = Arc::new(Readiness::new(Arc::clone(&metrics)));
     let recent = Arc::new(Recent::default());
-    let gates = |hosts| {
+    let gates = |hosts, rate| {
         Arc::new(Gates {
             metrics: Arc::clone(&metrics),
             recent: Arc::clone(&recent),
-            hosts: Arc::new(hosts),
+            readiness: Arc::clone(&readiness),
+            proxies: Proxies::new(config.server.trusted_proxies.clone()),
+            hosts,
+            rate,
             request_timeout: config.server.request_timeout,
             max_in_flight: config.server.max_in_flight,
             max_request_bytes: limits.max_request_bytes,
             max_document_bytes: limits.max_document_bytes,
         })
     };
+    let server = |listener, routes, serves: &str| {
+        let server = Server::new(listener, routes, grants(config), Arc::clone(&metrics))?;
+        tracing::info!(address = server.address().to_string(), serves, "listening");
+        anyhow::Ok(server)
+    };
+
     let public = Public {
         decoding,
         readiness: Arc::clone(&readiness),
@@ -122,58 +144,107 @@ pub async fn run(
         has_admin: listeners.admin.is_some(),
     };
     let hosts = AllowedHosts::new(&config.server.allowed_hosts, config.server.bind.ip());
-    let public = http::public(public, &gates(hosts));
+    let rate = config.rate_limit.enabled.then(|| {
+        let RateLimit { requests_per_minute, burst, .. } = config.rate_limit;
+        Rate::new(Gcra::new(requests_per_minute, burst))
+    });
+    let public = http::public(public, &gates(hosts, rate));
     let admin = Admin {
         readiness: Arc::clone(&readiness),
         metrics: Arc::clone(&metrics),
         recent: Arc::clone(&recent),
         config: Arc::new(Shown(crate::config::as_json(settings))),
     };
-
-    let (stop, stopped) = watch::channel(());
-    let until_stopped = |mut stopped: watch::Receiver<()>| async move {
-        // The sender says so, or is gone.
-        let _ = stopped.changed().await;
-    };
-    let log_address = |listener: &TcpListener, serves: &str| {
-        let address = listener.local_addr().map(|address| address.to_string());
-        tracing::info!(address = address.unwrap_or_default(), serves, "listening");
-    };
     // From here on all that is asked is answered.
     readiness.set_serving(true);
-    let mut servers = Vec::new();
-    if let Some(listener) = listeners.admin {
-        let hosts = AllowedHosts::new(&[], listener.local_addr()?.ip());
-        log_address(&listener, "admin");
-        let routes = http::admin(admin, &gates(hosts));
-        let serving =
-            http::serve(listener, routes, Arc::clone(&metrics), until_stopped(stopped.clone()));
-        servers.push(tokio::spawn(async { serving.await.shutdown().await }));
-    }
-    log_address(&listeners.public, "public");
-    let serving =
-        http::serve(listeners.public, public, Arc::clone(&metrics), until_stopped(stopped));
-    servers.push(tokio::spawn(async { serving.await.shutdown().await }));
-
-    shutdown.await;
-    readiness.set_serving(false);
-    tracing::info!("shutting down");
-    drop(stop);
-    let finish = async {
-        for server in servers {
-            server.await.context("a server panicked")?;
+    let admin = match listeners.admin {
+        Some(listener) => {
+            let hosts = AllowedHosts::new(&[], listener.local_addr()?.ip());
+            Some(server(listener, http::admin(admin, &gates(hosts, None)), "admin")?)
         }
-        anyhow::Ok(())
+        None => None,
     };
-    match timeout(config.server.shutdown.grace, finish).await {
-        Ok(finished) => finished.map(|()| Ended::Finished),
-        // A connection without a request is no work.
-        Err(_) if metrics.in_flight.get() == 0 => Ok(Ended::Finished),
-        Err(_) => {
-            metrics.cutting_off.store(true, Ordering::Relaxed);
-            Ok(Ended::CutOff)
-        }
+    let public = server(listeners.public, public, "public")?;
+
+    let supervisor = Supervisor::of_environment();
+    supervisor.ready();
+    let serving = serve(config, public, admin, async {
+        shutdown.await;
+        readiness.set_serving(false);
+        supervisor.stopping();
+        let notice_ms = config.server.shutdown.notice.as_millis();
+        tracing::info!(notice_ms, "shutting down");
+        // Balancers notice by readiness, clients because each answer closes its connection.
+        sleep(config.server.shutdown.notice).await;
+    });
+    let ended = tokio::select! {
+        ended = serving => ended,
+        never = supervisor.keep_telling() => match never {},
+    };
+    if ended == Ended::CutOff {
+        metrics.cutting_off.store(true, Ordering::Relaxed);
     }
+    Ok(ended)
+}
+
+/// Runs the servers until `notice` is over, and then until their work is done, or the grace
+/// period over. The operator is served for as long as anyone is.
+async fn serve(
+    config: &Config,
+    public: Server,
+    admin: Option<Server>,
+    notice: impl Future<Output = ()>,
+) -> Ended {
+    let watches: Vec<_> = std::iter::once(&public).chain(&admin).map(Server::watch).collect();
+    let ((stop_public, public_stopped), (stop_admin, admin_stopped)) =
+        (watch::channel(()), watch::channel(()));
+    let mut servers = JoinSet::new();
+    let public = servers.spawn(public.run(public_stopped));
+    if let Some(admin) = admin {
+        servers.spawn(admin.run(admin_stopped));
+    }
+    notice.await;
+    drop(stop_public);
+    let finish = async {
+        while !public.is_finished() {
+            servers.join_next().await;
+        }
+        drop(stop_admin);
+        while servers.join_next().await.is_some() {}
+    };
+    let is_finished = timeout(config.server.shutdown.grace, finish).await.is_ok();
+    // A connection without a request is no work.
+    if is_finished || !watches.iter().any(|watch| watch.is_busy()) {
+        Ended::Finished
+    } else {
+        Ended::CutOff
+    }
+}
+
+fn grants(config: &Config) -> Grants {
+    let server = &config.server;
+    let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    Grants {
+        header_timeout: server.header_timeout,
+        idle_timeout: server.idle_timeout,
+        write_timeout: server.write_timeout,
+        request_timeout: server.request_timeout,
+        max_connections: count(server.max_connections),
+        max_header_bytes: count(server.max_header_bytes),
+    }
+}
+
+fn pools(config: &Config, metrics: &Metrics) -> Option<Pools> {
+    let Overload { enabled, inline, fetch, queue, max_wait } = config.overload;
+    let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    let pool = |places, kind| {
+        let bounds = Bounds { places: count(places), waiting: count(queue), max_wait };
+        Pool::new(bounds, metrics.pool(kind))
+    };
+    enabled.then(|| Pools {
+        inline: pool(inline, PoolKind::Inline),
+        fetch: pool(fetch, PoolKind::Fetch),
+    })
 }
 
 /// The decoder service of a configuration.
@@ -205,7 +276,8 @@ pub fn decoder(
         max_document_bytes: config.limits.max_document_bytes,
         fetch_timeout: egress.total_timeout,
     };
-    Ok(Decoder::new(policy, fetcher, limits, metrics))
+    let pools = pools(config, &metrics);
+    Ok(Decoder::new(policy, fetcher, limits, pools, metrics))
 }
 
 #[cfg(test)]

@@ -1,0 +1,301 @@
+//! Connections: accepted, watched, served, and let go of without losing what was said.
+//!
+//! What guards them stands in `pace.rs`: a connection notes what it waits for, and the
+//! watch of its listener closes it when that takes too long. Neither the parser nor the
+//! handlers know of it.
+
+mod pace;
+mod reader;
+mod stream;
+mod watch;
+
+pub(super) use pace::Pace;
+pub(super) use reader::Reader;
+
+use crate::telemetry::Metrics;
+use axum::{
+    Router,
+    body::Body,
+    extract::Request,
+    http::{HeaderName, HeaderValue, StatusCode, header::CONNECTION},
+    response::Response,
+};
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+};
+use hyper_util::rt::TokioIo;
+use pace::{LAST_WORDS, Patience, ticks};
+use pin_project_lite::pin_project;
+use reader::Readers;
+use std::{
+    convert::Infallible,
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+use stream::Stream;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch::Receiver,
+};
+use tower::{ServiceExt, util::Oneshot};
+use watch::Ticket;
+
+pub use watch::Watch;
+
+/// What a connection is granted.
+#[derive(Debug, Clone, Copy)]
+pub struct Grants {
+    /// How long a head may take.
+    pub header_timeout: Duration,
+    /// How long there may be no request.
+    pub idle_timeout: Duration,
+    /// How long a client may take nothing of what is written.
+    pub write_timeout: Duration,
+    /// From the head of a request to the last byte of its answer.
+    pub request_timeout: Duration,
+    /// Connections at a time.
+    pub max_connections: usize,
+    /// The bytes of the head of a request.
+    pub max_header_bytes: usize,
+}
+
+/// Who a request comes from, as far as its connection tells; an extension of the request.
+#[derive(Clone)]
+pub(super) struct Peer {
+    pub(super) address: IpAddr,
+    pub(super) pace: Arc<Pace>,
+}
+
+/// How long to wait when the system gives no more connections.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// How many answers may be in the making on one connection of HTTP/2.
+const MAX_STREAMS: u32 = 128;
+/// What a client may send ahead on one of them, and on all of them.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// How much of an answer is kept for a client that has no room for it.
+const SEND_BUFFER: usize = 64 * 1024;
+
+/// A listener, and all that was accepted from it.
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    served: Arc<Served>,
+}
+
+/// What all connections of a listener have in common.
+struct Served {
+    routes: Router,
+    grants: Grants,
+    metrics: Arc<Metrics>,
+    watch: Arc<Watch>,
+    http_1: http1::Builder,
+    http_2: http2::Builder<Readers>,
+}
+
+impl Server {
+    /// Serves routes on a listener, once it runs.
+    pub fn new(
+        listener: TcpListener,
+        routes: Router,
+        grants: Grants,
+        metrics: Arc<Metrics>,
+    ) -> io::Result<Self> {
+        let address = listener.local_addr()?;
+        let watch = Watch::new(Patience {
+            header: ticks(grants.header_timeout),
+            idle: ticks(grants.idle_timeout),
+            write: ticks(grants.write_timeout),
+        });
+        let mut http_1 = http1::Builder::new();
+        http_1
+            // The watch does that, and knows an idle connection from half a head.
+            .header_read_timeout(None)
+            .max_header_size(grants.max_header_bytes)
+            .max_buf_size(SEND_BUFFER.max(grants.max_header_bytes));
+        let readers = Readers {
+            clock: Arc::clone(&watch.clock),
+            write: grants.write_timeout,
+            longest: grants.request_timeout + LAST_WORDS,
+        };
+        let mut http_2 = http2::Builder::new(readers);
+        http_2
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(u32::try_from(grants.max_header_bytes).unwrap_or(u32::MAX))
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_send_buf_size(SEND_BUFFER);
+        let served = Served { routes, grants, metrics, watch, http_1, http_2 };
+        Ok(Self { listener, address, served: Arc::new(served) })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it has under way, for who must know.
+    pub fn watch(&self) -> Arc<Watch> {
+        Arc::clone(&self.served.watch)
+    }
+
+    /// Accepts until `stop` changes; then closes what is idle, and returns when all else
+    /// has come to its end.
+    pub async fn run(self, mut stop: Receiver<()>) {
+        let Self { listener, served, .. } = self;
+        let watch = Arc::clone(&served.watch);
+        let serving = async {
+            served.accept_until(&mut stop, listener).await;
+            watch.stop();
+            while watch.count() > 0 {
+                watch.left().await;
+            }
+        };
+        tokio::select! {
+            never = watch.keep() => match never {},
+            () = serving => {}
+        }
+    }
+}
+
+impl Served {
+    async fn accept_until(self: &Arc<Self>, stop: &mut Receiver<()>, listener: TcpListener) {
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                // The sender says so, or is gone.
+                _ = stop.changed() => break,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => self.admit(stream, peer).await,
+                Err(error) => {
+                    // Of one connection, or of all while descriptors are short.
+                    tracing::warn!(%error, "no connection was accepted");
+                    self.watch.make_room();
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+        // Who has come by now is not turned away by the door.
+        if let Ok(listener) = listener.into_std() {
+            while let Ok((stream, peer)) = listener.accept() {
+                let stream =
+                    stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+                if let Ok(stream) = stream {
+                    self.admit(stream, peer).await;
+                }
+            }
+        }
+    }
+
+    /// Makes room for a connection, if need be, and begins to serve it.
+    async fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+        while self.watch.count() >= self.grants.max_connections {
+            if !self.watch.make_room() {
+                self.watch.left().await;
+            }
+        }
+        let pace = Pace::new(Arc::clone(&self.watch.clock));
+        self.watch.over(Arc::clone(&pace), |ticket| {
+            let stream = Stream::new(stream, Arc::clone(&pace), &self.metrics);
+            let peer = Peer { address: peer.ip(), pace };
+            tokio::spawn(Arc::clone(self).attend(stream, peer, ticket)).abort_handle()
+        });
+    }
+
+    async fn attend(self: Arc<Self>, mut stream: Stream, peer: Peer, _ticket: Ticket) {
+        let Ok(is_http_2) = stream.is_http_2().await else { return };
+        let pace = Arc::clone(&peer.pace);
+        let requests = Requests { served: Arc::clone(&self), peer };
+        let io = TokioIo::new(stream);
+        let ended = if is_http_2 {
+            pace.speaks_http_2();
+            // Boxed, so that the others do not carry its size.
+            let mut connection = Box::pin(self.http_2.serve_connection(io, requests));
+            tokio::select! {
+                biased;
+                ended = &mut connection => ended,
+                () = pace.farewell() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            }
+        } else {
+            self.http_1.serve_connection(io, requests).await
+        };
+        // What a connection dies of is its client's affair; requests are recorded.
+        if let Err(error) = ended {
+            if error.is_parse() {
+                self.metrics.security_event("malformed_input");
+            }
+            tracing::debug!(%error, "a connection ended");
+        }
+    }
+}
+
+/// Serves the requests of one connection.
+struct Requests {
+    served: Arc<Served>,
+    peer: Peer,
+}
+
+impl hyper::service::Service<hyper::Request<Incoming>> for Requests {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn call(&self, request: hyper::Request<Incoming>) -> Answering {
+        let Served { routes, grants, .. } = &*self.served;
+        if head_size(&request) > grants.max_header_bytes {
+            return Answering::Refused { response: Some(head_too_large()) };
+        }
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(self.peer.clone());
+        Answering::Routed { future: routes.clone().oneshot(request) }
+    }
+}
+
+pin_project! {
+    /// An answer in the making.
+    #[project = AnsweringProjected]
+    enum Answering {
+        Routed { #[pin] future: Oneshot<Router, Request> },
+        Refused { response: Option<Response> },
+    }
+}
+
+impl Future for Answering {
+    type Output = Result<Response, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            AnsweringProjected::Routed { future } => future.poll(context),
+            AnsweringProjected::Refused { response } => {
+                Poll::Ready(Ok(response.take().unwrap_or_default()))
+            }
+        }
+    }
+}
+
+/// What the parser reads in one go may be more than it would have waited for.
+fn head_size(request: &hyper::Request<Incoming>) -> usize {
+    let uri = request.uri();
+    let target = uri.path().len() + uri.query().map_or(0, str::len);
+    let header = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
+    target + request.headers().iter().map(header).sum::<usize>()
+}
+
+/// As the parser would have said it.
+fn head_too_large() -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}

@@ -1,0 +1,183 @@
+//! The stream beneath a connection: counted, watched, and closed without losing what was
+//! said.
+
+use super::pace::{Close, Pace};
+use crate::telemetry::Metrics;
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
+    net::TcpStream,
+    runtime::Handle,
+    time::timeout,
+};
+
+/// How long a client may go on sending after its last answer. To close at once while
+/// bytes of it arrive would be a reset, and the reset could take the answer with it.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// A stream from a client.
+pub(super) struct Stream {
+    /// `None` once it is let go of.
+    stream: Option<TcpStream>,
+    /// What was read to see which protocol it is, until it is read again.
+    begins: Begins,
+    /// Whether the client has closed its side.
+    is_over: bool,
+    pace: Arc<Pace>,
+    counted: Counted,
+}
+
+/// The first bytes of a connection: no more than [`PREFACE`] has.
+#[derive(Default)]
+struct Begins {
+    bytes: [u8; PREFACE.len()],
+    from: usize,
+    to: usize,
+}
+
+/// What HTTP/2 begins with.
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+struct Counted(Arc<Metrics>);
+
+impl Counted {
+    fn new(metrics: &Arc<Metrics>) -> Self {
+        metrics.connections.inc();
+        Self(Arc::clone(metrics))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.connections.dec();
+    }
+}
+
+impl Stream {
+    pub(super) fn new(stream: TcpStream, pace: Arc<Pace>, metrics: &Arc<Metrics>) -> Self {
+        // An answer is written whole; waiting for more would only delay it.
+        let _ = stream.set_nodelay(true);
+        let (begins, counted) = (Begins::default(), Counted::new(metrics));
+        Self { stream: Some(stream), begins, is_over: false, pace, counted }
+    }
+
+    /// Waits until it is clear whether the client begins as HTTP/2 does.
+    pub(super) async fn is_http_2(&mut self) -> io::Result<bool> {
+        let Some(stream) = &mut self.stream else { return Ok(false) };
+        let Begins { bytes, to, .. } = &mut self.begins;
+        loop {
+            let read = stream.read(&mut bytes[*to..]).await?;
+            self.is_over = read == 0;
+            *to += read;
+            if read == 0 || !PREFACE.starts_with(&bytes[..*to]) {
+                return Ok(false);
+            }
+            if *to == PREFACE.len() {
+                return Ok(true);
+            }
+            self.pace.read();
+        }
+    }
+
+    fn stream(&mut self) -> io::Result<Pin<&mut TcpStream>> {
+        self.stream.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    /// Notes whether something could be written.
+    fn written<T>(&self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        self.pace.writes(written.is_ready());
+        written
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let (Some(stream), Ok(runtime)) = (self.stream.take(), Handle::try_current()) else {
+            return;
+        };
+        match self.pace.close() {
+            Close::Gently if !self.is_over => {
+                runtime.spawn(linger(stream, Counted::new(&self.counted.0)));
+            }
+            Close::Gently | Close::AtOnce => {}
+            // What was not taken is not kept for a client that takes nothing.
+            Close::Reset => drop(stream.set_zero_linger()),
+        }
+    }
+}
+
+/// Says that nothing more comes, and reads what the client had on its way.
+async fn linger(mut stream: TcpStream, _counted: Counted) {
+    let mut ignored = [0; 8 * 1024];
+    let drain = async {
+        stream.shutdown().await?;
+        while stream.read(&mut ignored).await? > 0 {}
+        io::Result::Ok(())
+    };
+    // Whatever comes of it, the connection is closed.
+    let _ = timeout(LINGER, drain).await;
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Begins { bytes, from, to } = &mut self.begins;
+        if from < to {
+            let length = buffer.remaining().min(*to - *from);
+            buffer.put_slice(&bytes[*from..*from + length]);
+            *from += length;
+            self.pace.read();
+            return Poll::Ready(Ok(()));
+        }
+        let before = buffer.filled().len();
+        let read = self.stream()?.poll_read(context, buffer);
+        match &read {
+            Poll::Ready(Ok(())) if buffer.filled().len() > before => self.pace.read(),
+            Poll::Ready(Ok(())) => self.is_over |= buffer.remaining() > 0,
+            Poll::Ready(Err(_)) => self.is_over = true,
+            Poll::Pending => {}
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = self.stream()?.poll_write(context, bytes);
+        self.written(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = self.stream()?.poll_write_vectored(context, parts);
+        self.written(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream()?.poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream()?.poll_shutdown(context)
+    }
+}

@@ -1,0 +1,5 @@
+//! Who calls. Without authentication that is an address.
+
+mod client;
+
+pub use client::Proxies;

@@ -1,0 +1,40 @@
+//! Whom a limit counts as one.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+/// Who calls, as far as limits are concerned: those whom one of these stands for share
+/// what it may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Caller {
+    /// An address.
+    V4(Ipv4Addr),
+    /// A network of 2⁶⁴ addresses, which is what one customer is given at the least.
+    V6(u64),
+}
+
+impl From<IpAddr> for Caller {
+    fn from(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Self::V4(address),
+            IpAddr::V6(address) => Self::V6((address.to_bits() >> 64) as u64),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_one_network_are_one_caller() {
+        let check = |one: &str, other: &str, same: bool| {
+            let of = |text: &str| Caller::from(text.parse::<IpAddr>().unwrap());
+            assert_eq!(of(one) == of(other), same, "{one} {other}");
+        };
+        check("192.0.2.1", "192.0.2.1", true);
+        check("192.0.2.1", "192.0.2.2", false);
+        check("192.0.2.1", "::ffff:192.0.2.1", true);
+        check("2001:db8:1:2::1", "2001:db8:1:2:ffff:ffff:ffff:ffff", true);
+        check("2001:db8:1:2::1", "2001:db8:1:3::1", false);
+    }
+}

@@ -1,0 +1,19 @@
+//! How much of the service one caller may have: requests in a time, and places among
+//! the decodes that run at once.
+//!
+//! What decides is pure and told the time: [`Gcra`] for rates, [`Queue`] for places.
+//! [`RateLimiter`] and [`Pool`] are their shells: they hold the state, read the clock and
+//! wait.
+
+mod caller;
+mod gcra;
+mod pool;
+mod queue;
+mod rate;
+mod throughput;
+
+pub use caller::Caller;
+pub use gcra::{Decision, Gcra};
+pub use pool::{Place, Pool, Shed};
+pub use queue::{Arrival, Bounds, Queue};
+pub use rate::RateLimiter;

@@ -1,0 +1,384 @@
+//! Places, and those who wait for one.
+//!
+//! Whoever comes when no place is free waits in the line of their caller; the lines take
+//! turns. Nobody waits who would wait too long: how long it would be is told by how fast
+//! places come free. How long is too long is decided as CoDel does: a burst may wait as
+//! long as it may at all, but where those of a line have waited longer than a tenth of that
+//! for a while, the queue is standing, which helps nobody, and the line is kept so short
+//! that they do not. So what is refused is refused at once, and what is not is served soon.
+
+use super::{Caller, throughput::Throughput};
+use std::{
+    collections::{HashMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+/// What a queue keeps to.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Places.
+    pub places: usize,
+    /// How many may wait.
+    pub waiting: usize,
+    /// How long one may wait.
+    pub max_wait: Duration,
+}
+
+/// A queue of waiters, of whom it knows nothing but whose they are and since when.
+#[derive(Debug)]
+pub struct Queue<W> {
+    bounds: Bounds,
+    taken: usize,
+    waiting: usize,
+    lines: HashMap<Caller, Line<W>>,
+    /// Whose line is next, the next one first; those that have one.
+    turns: VecDeque<Caller>,
+    throughput: Throughput,
+    tickets: u64,
+}
+
+#[derive(Debug)]
+struct Line<W> {
+    waiters: VecDeque<Waiter<W>>,
+    /// Since when the first of them has always waited too long.
+    late_since: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Waiter<W> {
+    ticket: u64,
+    since: Instant,
+    waiter: W,
+}
+
+/// What becomes of who comes.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Arrival<W> {
+    /// There is a place.
+    Admitted,
+    /// There will be one.
+    Waits {
+        /// To give up with.
+        ticket: u64,
+        /// Who had to make room, having more before them than this one.
+        displaced: Option<W>,
+    },
+    /// Too many wait.
+    Refused,
+}
+
+/// A line is late when its first has waited for this part of the longest wait,
+const TARGET: u32 = 10;
+/// and standing when it has been late for this part of it.
+const INTERVAL: u32 = 5;
+
+impl<W> Queue<W> {
+    /// All places free.
+    pub fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            taken: 0,
+            waiting: 0,
+            lines: HashMap::new(),
+            turns: VecDeque::new(),
+            throughput: Throughput::new(bounds.max_wait),
+            tickets: 0,
+        }
+    }
+
+    /// How many places are taken.
+    pub fn taken(&self) -> usize {
+        self.taken
+    }
+
+    /// How many wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Someone comes; `waiter` is made only where they wait.
+    pub fn arrive(
+        &mut self,
+        caller: Caller,
+        now: Instant,
+        waiter: impl FnOnce() -> W,
+    ) -> Arrival<W> {
+        if self.taken < self.bounds.places {
+            self.taken += 1;
+            if self.taken == self.bounds.places {
+                self.throughput.full(now);
+            }
+            return Arrival::Admitted;
+        }
+        if self.would_wait_too_long(caller, now) {
+            return Arrival::Refused;
+        }
+        let mut displaced = None;
+        if self.waiting >= self.bounds.waiting {
+            displaced = self.displace(caller);
+            if displaced.is_none() {
+                return Arrival::Refused;
+            }
+        }
+        self.tickets += 1;
+        let waiter = Waiter { ticket: self.tickets, since: now, waiter: waiter() };
+        let line = self.lines.entry(caller).or_insert_with(|| {
+            self.turns.push_back(caller);
+            Line { waiters: VecDeque::new(), late_since: None }
+        });
+        line.waiters.push_back(waiter);
+        self.waiting += 1;
+        Arrival::Waits { ticket: self.tickets, displaced }
+    }
+
+    /// A place comes free. Who has it next, and since when they have waited: they must
+    /// take it, or leave in their turn.
+    pub fn leave(&mut self, now: Instant) -> Option<(W, Instant)> {
+        let next = self.next(now);
+        if next.is_none() {
+            self.taken -= 1;
+        }
+        self.throughput.left(now, self.taken >= self.bounds.places);
+        next
+    }
+
+    /// One who left has a place again, whether or not there is one: there may be more
+    /// taken than there are, until some leave.
+    pub fn come_back(&mut self) {
+        self.taken += 1;
+    }
+
+    /// One who waits does so no longer. False where they are not waiting.
+    pub fn give_up(&mut self, caller: Caller, ticket: u64) -> bool {
+        let Some(line) = self.lines.get_mut(&caller) else { return false };
+        let Some(at) = line.waiters.iter().position(|waiter| waiter.ticket == ticket) else {
+            return false;
+        };
+        line.waiters.remove(at);
+        self.waiting -= 1;
+        self.drop_if_empty(caller);
+        true
+    }
+
+    /// The next one in turn, if a place may be given on.
+    fn next(&mut self, now: Instant) -> Option<(W, Instant)> {
+        if self.taken > self.bounds.places {
+            return None;
+        }
+        let caller = self.turns.pop_front()?;
+        let line = self.lines.get_mut(&caller)?;
+        let Waiter { since, waiter, .. } = line.waiters.pop_front()?;
+        line.note(now.duration_since(since) > self.bounds.max_wait / TARGET, now);
+        self.waiting -= 1;
+        if line.waiters.is_empty() {
+            self.lines.remove(&caller);
+        } else {
+            self.turns.push_back(caller);
+        }
+        Some((waiter, since))
+    }
+
+    fn would_wait_too_long(&mut self, caller: Caller, now: Instant) -> bool {
+        let Bounds { max_wait, .. } = self.bounds;
+        if self.waiting == 0 {
+            return max_wait.is_zero();
+        }
+        let line = self.lines.get_mut(&caller);
+        let (own, is_standing) = line.map_or((0, false), |line| {
+            let first = line.waiters.front().map(|first| now.duration_since(first.since));
+            if first.is_some_and(|wait| wait > max_wait / TARGET) {
+                line.note(true, now);
+            }
+            let is_late = |since: Instant| now.duration_since(since) >= max_wait / INTERVAL;
+            (line.waiters.len(), line.late_since.is_some_and(is_late))
+        });
+        // In each turn before this one's, every line that is long enough has its share.
+        let ahead: usize = self.lines.values().map(|line| line.waiters.len().min(own + 1)).sum();
+        let allowed = if is_standing { max_wait / TARGET } else { max_wait };
+        self.throughput.time_for(ahead + 1, now).is_some_and(|expected| expected > allowed)
+    }
+
+    /// Makes the last of the longest line give up, if that line is longer than the caller's
+    /// would be.
+    fn displace(&mut self, caller: Caller) -> Option<W> {
+        let own = self.lines.get(&caller).map_or(0, |line| line.waiters.len());
+        let length = |line: &Line<W>| line.waiters.len();
+        let (longest, line) = self.lines.iter_mut().max_by_key(|(_, line)| length(line))?;
+        if line.waiters.len() <= own + 1 {
+            return None;
+        }
+        let longest = *longest;
+        let last = line.waiters.pop_back()?;
+        self.waiting -= 1;
+        self.drop_if_empty(longest);
+        Some(last.waiter)
+    }
+
+    fn drop_if_empty(&mut self, caller: Caller) {
+        if self.lines.get(&caller).is_some_and(|line| line.waiters.is_empty()) {
+            self.lines.remove(&caller);
+            self.turns.retain(|other| *other != caller);
+        }
+    }
+}
+
+impl<W> Line<W> {
+    fn note(&mut self, is_late: bool, now: Instant) {
+        if is_late {
+            self.late_since.get_or_insert(now);
+        } else {
+            self.late_since = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn queue(places: usize, waiting: usize) -> Queue<&'static str> {
+        Queue::new(Bounds { places, waiting, max_wait: 500 * MS })
+    }
+
+    fn caller(number: u32) -> Caller {
+        Caller::V4(Ipv4Addr::from_bits(number))
+    }
+
+    /// Waits, having displaced nobody.
+    fn waits(ticket: u64) -> Arrival<&'static str> {
+        Arrival::Waits { ticket, displaced: None }
+    }
+
+    #[test]
+    fn who_finds_no_place_waits_and_has_the_next_one() {
+        let (mut queue, now) = (queue(1, 2), Instant::now());
+
+        assert_eq!(queue.arrive(caller(1), now, || "a"), Arrival::Admitted);
+        assert_eq!(queue.arrive(caller(1), now, || "b"), waits(1));
+        assert_eq!(queue.arrive(caller(1), now + MS, || "c"), waits(2));
+        assert_eq!(queue.arrive(caller(1), now, || "d"), Arrival::Refused);
+        assert_eq!((queue.taken(), queue.waiting()), (1, 2));
+        assert_eq!(queue.leave(now), Some(("b", now)));
+        assert_eq!(queue.leave(now + MS), Some(("c", now + MS)));
+        assert_eq!(queue.leave(now + MS), None);
+        assert_eq!((queue.taken(), queue.waiting()), (0, 0));
+    }
+
+    #[test]
+    fn callers_take_turns() {
+        let (mut queue, now) = (queue(1, 9), Instant::now());
+        queue.arrive(caller(0), now, || "");
+        for (number, name) in [(1, "a1"), (1, "a2"), (1, "a3"), (2, "b1"), (3, "c1"), (2, "b2")] {
+            queue.arrive(caller(number), now, || name);
+        }
+
+        let order: Vec<_> = std::iter::from_fn(|| queue.leave(now)).map(|(name, _)| name).collect();
+
+        assert_eq!(order, ["a1", "b1", "c1", "a2", "b2", "a3"]);
+    }
+
+    #[test]
+    fn who_gives_up_is_passed_over() {
+        let (mut queue, now) = (queue(1, 9), Instant::now());
+        queue.arrive(caller(0), now, || "");
+        for (number, name) in [(1, "a1"), (2, "b1"), (1, "a2")] {
+            queue.arrive(caller(number), now, || name);
+        }
+
+        assert!(queue.give_up(caller(2), 2));
+        assert!(!queue.give_up(caller(2), 2));
+        assert!(!queue.give_up(caller(1), 2));
+        assert!(queue.give_up(caller(1), 1));
+
+        assert_eq!(queue.waiting(), 1);
+        assert_eq!(queue.leave(now), Some(("a2", now)));
+        assert_eq!(queue.leave(now), None);
+    }
+
+    #[test]
+    fn who_has_the_longest_line_makes_room() {
+        let (mut queue, now) = (queue(1, 3), Instant::now());
+        for name in ["", "a1", "a2", "a3"] {
+            queue.arrive(caller(1), now, || name);
+        }
+
+        let displaces = |name| Arrival::Waits { ticket: 4, displaced: Some(name) };
+        assert_eq!(queue.arrive(caller(2), now, || "b1"), displaces("a3"));
+        // Two against one: to go on would only change who is refused.
+        assert_eq!(queue.arrive(caller(2), now, || "b2"), Arrival::Refused);
+        assert_eq!(queue.waiting(), 3);
+        assert_eq!(queue.leave(now), Some(("a1", now)));
+        assert_eq!(queue.leave(now), Some(("b1", now)));
+    }
+
+    #[test]
+    fn nobody_begins_to_wait_who_would_wait_too_long() {
+        let (mut queue, start) = (queue(1, 100), Instant::now());
+        queue.arrive(caller(1), start, || "");
+        // A place each 100 ms, for long enough to know.
+        for at in 1..=10 {
+            queue.arrive(caller(1), start + 100 * MS * at, || "x");
+            queue.leave(start + 100 * MS * at);
+        }
+        let now = start + 1000 * MS;
+
+        for ticket in 11..=15 {
+            assert_eq!(queue.arrive(caller(1), now, || "x"), waits(ticket));
+        }
+        assert_eq!(queue.arrive(caller(1), now, || "x"), Arrival::Refused);
+        // Who has no line yet is served in the first turn.
+        assert_eq!(queue.arrive(caller(2), now, || "y"), waits(16));
+    }
+
+    #[test]
+    fn a_standing_queue_is_kept_short_until_it_is_served_in_time() {
+        let (mut queue, start) = (queue(1, 100), Instant::now());
+        queue.arrive(caller(1), start, || "");
+        // A place each 10 ms, and always 20 that wait: 200 ms, which is late.
+        for _ in 0..20 {
+            queue.arrive(caller(1), start, || "x");
+        }
+        let mut now = start;
+        for _ in 0..60 {
+            now += 10 * MS;
+            queue.leave(now);
+            queue.arrive(caller(1), now, || "x");
+        }
+        assert_eq!(queue.arrive(caller(1), now, || "x"), Arrival::Refused);
+
+        while queue.waiting() > 4 {
+            now += 10 * MS;
+            queue.leave(now);
+        }
+        assert!(matches!(queue.arrive(caller(1), now, || "x"), Arrival::Waits { .. }));
+        assert_eq!(queue.arrive(caller(1), now, || "x"), Arrival::Refused);
+        // One who was served within 50 ms ends it.
+        for _ in 0..5 {
+            now += 10 * MS;
+            queue.leave(now);
+            queue.arrive(caller(1), now, || "x");
+        }
+        for _ in 0..10 {
+            assert!(matches!(queue.arrive(caller(1), now, || "x"), Arrival::Waits { .. }));
+        }
+    }
+
+    #[test]
+    fn who_comes_back_has_a_place_and_whoever_leaves_then_is_not_followed() {
+        let (mut queue, now) = (queue(1, 9), Instant::now());
+        queue.arrive(caller(1), now, || "");
+        queue.arrive(caller(1), now, || "a");
+
+        assert_eq!(queue.leave(now), Some(("a", now)));
+        queue.come_back();
+        queue.arrive(caller(1), now, || "b");
+        assert_eq!(queue.taken(), 2);
+        assert_eq!(queue.leave(now), None);
+        assert_eq!(queue.leave(now), Some(("b", now)));
+        assert_eq!(queue.leave(now), None);
+        assert_eq!(queue.taken(), 0);
+    }
+}
