@@ -113,6 +113,7 @@ pub async fn run(
             max_response_bytes: limits.max_response_bytes,
             max_secrets: limits.max_secrets,
             max_secret_chars: limits.max_secret_chars,
+            stall_timeout: config.server.write_timeout,
         },
     });
     let readiness = Arc::new(Readiness::new(Arc::clone(&metrics)));

@@ -19,7 +19,7 @@ use crate::{
     answer::{Form, Output, Timing, WipedBuffer},
     failure::{Blame, Code, Failure, Outcome},
     fetch::{Fetcher, Times},
-    limit::{Caller, Place, Pool, Shed},
+    limit::{Caller, Entry, Place, Pool, Shed},
     policy::{ApprovedTarget, Policy},
     scan::{Charset, Options, StoppedBy, Summary},
     telemetry::{Input, Metrics, Trail},
@@ -168,12 +168,19 @@ impl Decoder {
         trail.steps().input = Some(if is_source { Input::Source } else { Input::Content });
         let pool = self.pools.as_ref().map(|of| if is_source { &of.fetch } else { &of.inline });
         let mut place = match pool {
-            Some(pool) => Some(within(deadline, trail, enter(pool, caller)).await?),
+            Some(pool) => Some(match pool.enter(caller) {
+                Entry::Admitted(place) => place,
+                Entry::Refused(shed) => return Err(overloaded(shed)),
+                // Boxed, so that those who wait for little carry little.
+                Entry::Waits(waiting) => {
+                    let place = async { waiting.place().await.map_err(overloaded) };
+                    Box::pin(within(deadline, trail, place)).await?
+                }
+            }),
             None => None,
         };
         let waited = place.as_ref().map(Place::waited).unwrap_or_default();
         let run = Run { decoder: self, options, output, allow_partial, began, waited, trail };
-        // Boxed, so that those who wait for little carry little.
         let summary = match document {
             Document::Source(source) => Box::pin(run.source(&source.0, deadline, reply)).await?,
             Document::Content(text) => within(deadline, trail, run.content(&text, reply)).await?,
@@ -185,17 +192,15 @@ impl Decoder {
     }
 }
 
-/// Waits for a place.
-async fn enter(pool: &Pool, caller: Caller) -> Result<Place, Stopped> {
-    pool.enter(caller).await.map_err(|shed| {
-        let reason = match shed {
-            Shed::QueueFull => "too many decodes wait",
-            Shed::Waited => "no place came free in time",
-        };
-        let detail = "more documents are to be decoded than this service takes on at a time";
-        let failure = Failure::new(Code::Overloaded, detail).because(reason);
-        Failure { retry_after: Some(COME_BACK), ..failure }.into()
-    })
+/// There is no place.
+fn overloaded(shed: Shed) -> Stopped {
+    let reason = match shed {
+        Shed::QueueFull => "too many decodes wait",
+        Shed::Waited => "no place came free in time",
+    };
+    let detail = "more documents are to be decoded than this service takes on at a time";
+    let failure = Failure::new(Code::Overloaded, detail).because(reason);
+    Failure { retry_after: Some(COME_BACK), ..failure }.into()
 }
 
 /// When who was turned away may come back: a queue does not last longer.
@@ -369,14 +374,17 @@ const SLOW_READER: Duration = Duration::from_secs(1);
 /// What it means that time has run out, where it was the client that took it.
 fn caller_was_slow(trail: &Trail) -> Option<Failure> {
     let steps = trail.steps();
-    let detail = if steps.uploading {
-        "the request did not arrive in time; send it faster or in smaller parts"
-    } else if steps.waited_for_reader() >= SLOW_READER {
-        "the answer was not read in time; read it as it comes, or ask for less"
-    } else {
-        return None;
-    };
-    Some(Failure::new(Code::RequestTimeout, detail))
+    if steps.uploading {
+        return Some(too_slow());
+    }
+    let detail = "the answer was not read in time; read it as it comes, or ask for less";
+    (steps.waited_for_reader() >= SLOW_READER).then(|| Failure::new(Code::RequestTimeout, detail))
+}
+
+/// A request that does not arrive.
+pub fn too_slow() -> Failure {
+    let detail = "the request did not arrive in time; send it faster or in smaller parts";
+    Failure::new(Code::RequestTimeout, detail)
 }
 
 /// Milliseconds with three decimals.

@@ -1,10 +1,6 @@
 //! Every layer, outermost first, each with the reason why it sits there.
 
-use super::{
-    Readiness, Refusal,
-    rate::{Limiting, Rate},
-    recording::Recording,
-};
+use super::{Readiness, Refusal, rate::Rate, recording::Recording};
 use crate::{
     decode::Deadline,
     failure::{Code, Failure, Fault},
@@ -76,13 +72,14 @@ pub fn layered(routes: Router, gates: &Arc<Gates>) -> Router {
                     cap_in_flight,
                     // Host and site: who should not be here is told so before a body is read.
                     check_host,
+                    // The rate limit: behind what costs less and concerns all, before anything
+                    // is read.
+                    limit_rate,
+                    // The body limit: what says that it is too large is not read. What does
+                    // not say so is cut where it is read.
+                    limit_body,
                 ],
-            ))
-            // The rate limit: behind what is cheaper, before anything is read.
-            .layer(Limiting(Arc::clone(gates)))
-            // The body limit: what says that it is too large is not read. What does not say
-            // so is cut where it is read.
-            .layer(gates_in_order(gates, [limit_body])),
+            )),
     )
 }
 
@@ -250,6 +247,14 @@ fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
     }
     let header = || first?.to_str().ok();
     uri.authority().map(|authority| authority.as_str()).or_else(header)
+}
+
+fn limit_rate(gates: &Gates, request: &mut Request) -> Result<(), Failure> {
+    let record = request.extensions().get::<Arc<Record>>();
+    match (&gates.rate, record) {
+        (Some(rate), Some(record)) if !record.head().is_probe => rate.check(record, &gates.metrics),
+        _ => Ok(()),
+    }
 }
 
 fn limit_body(gates: &Gates, request: &mut Request) -> Result<(), Failure> {

@@ -1,26 +1,13 @@
 //! The rate limit: who calls too often is told when to come back, and everybody how often
 //! they may call.
 
-use super::{Gates, Refusal};
 use crate::{
     failure::{Code, Failure},
-    limit::{Caller, Decision, Gcra, RateLimiter},
-    telemetry::Record,
+    limit::{Caller, Gcra, RateLimiter},
+    telemetry::{Allowance, Metrics, Record},
 };
-use axum::{
-    extract::Request,
-    http::{HeaderName, HeaderValue},
-    response::{IntoResponse, Response},
-};
-use pin_project_lite::pin_project;
-use std::{
-    convert::Infallible,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-    time::{Duration, Instant},
-};
-use tower::{Layer, Service};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use std::time::Duration;
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -42,14 +29,34 @@ impl Rate {
         Self { limiter: RateLimiter::new(gcra), policy }
     }
 
-    /// The headers of RFC-to-be "RateLimit header fields for HTTP": within the next `t`
-    /// seconds, `r` more requests pass; then, as many as the policy says.
-    fn tell(&self, response: &mut Response, decision: Decision) {
-        let Decision { remaining, rest_in, .. } = decision;
-        let limit = format!("\"requests\";r={remaining};t={}", seconds(rest_in));
-        let headers = response.headers_mut();
+    /// Lets a request pass or not, and notes on its record what is left.
+    pub(super) fn check(&self, record: &Record, metrics: &Metrics) -> Result<(), Failure> {
+        let caller = Caller::from(record.head().client);
+        let decision = self.limiter.decide(caller, record.began());
+        let allowance = Allowance { remaining: decision.remaining, renewed_in: decision.rest_in };
+        record.trail.steps().allowance = Some(allowance);
+        if decision.is_allowed {
+            metrics.rate_allowed.inc();
+            return Ok(());
+        }
+        metrics.rate_limited.inc();
+        let detail = "you have called more often than you may; the headers RateLimit-Policy and \
+                      RateLimit say how often that is, and Retry-After when the next call passes";
+        let failure = Failure::new(Code::RateLimited, detail);
+        Err(Failure { retry_after: Some(decision.retry_after), ..failure })
+    }
+
+    /// Says so in the headers of the answer (draft-ietf-httpapi-ratelimit-headers): within
+    /// the next `t` seconds `r` more requests pass; after that, as many as the policy says.
+    pub(super) fn tell(&self, allowance: Allowance, headers: &mut HeaderMap) {
+        let Allowance { remaining, renewed_in } = allowance;
         headers.insert(POLICY, self.policy.clone());
-        if let Ok(limit) = HeaderValue::try_from(limit) {
+        let mut limit = Vec::with_capacity(64);
+        limit.extend_from_slice(b"\"requests\";r=");
+        write_number(remaining, &mut limit);
+        limit.extend_from_slice(b";t=");
+        write_number(seconds(renewed_in), &mut limit);
+        if let Ok(limit) = HeaderValue::from_bytes(&limit) {
             headers.insert(LIMIT, limit);
         }
     }
@@ -60,89 +67,37 @@ fn seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
-/// Holds requests to the rate of the gates, where there is one.
-#[derive(Clone)]
-pub(super) struct Limiting(pub(super) Arc<Gates>);
-
-/// A service that is called no more often than that.
-#[derive(Clone)]
-pub(super) struct Limited<S> {
-    inner: S,
-    gates: Arc<Gates>,
-}
-
-impl<S> Layer<S> for Limiting {
-    type Service = Limited<S>;
-
-    fn layer(&self, inner: S) -> Limited<S> {
-        Limited { inner, gates: Arc::clone(&self.0) }
-    }
-}
-
-impl<S> Service<Request> for Limited<S>
-where
-    S: Service<Request, Response = Response, Error = Infallible>,
-{
-    type Response = Response;
-    type Error = Infallible;
-    type Future = LimitedFuture<S::Future>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, request: Request) -> Self::Future {
-        let head = request.extensions().get::<Arc<Record>>().map(|record| record.head());
-        // Probes and scrapes are never limited.
-        let client = head.filter(|head| !head.is_probe).map(|head| head.client);
-        let (Some(rate), Some(client)) = (&self.gates.rate, client) else {
-            return LimitedFuture::Passed { future: self.inner.call(request), told: None };
-        };
-        let decision = rate.limiter.decide(Caller::from(client), Instant::now());
-        if !decision.is_allowed {
-            self.gates.metrics.rate_limited.inc();
-            let mut response = Refusal(too_often(decision)).into_response();
-            rate.tell(&mut response, decision);
-            return LimitedFuture::Refused { response: Some(response) };
+/// In decimal digits. Every answer has two of these, and formatting costs a multiple.
+fn write_number(mut number: u64, to: &mut Vec<u8>) {
+    let mut digits = [b'0'; 20];
+    let mut from = digits.len();
+    loop {
+        from -= 1;
+        digits[from] += (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
         }
-        self.gates.metrics.rate_allowed.inc();
-        let told = Some((Arc::clone(&self.gates), decision));
-        LimitedFuture::Passed { future: self.inner.call(request), told }
     }
+    to.extend_from_slice(&digits[from..]);
 }
 
-fn too_often(decision: Decision) -> Failure {
-    let detail = "you have called more often than you may; the headers RateLimit-Policy and \
-                  RateLimit say how often that is, and Retry-After when the next call passes";
-    Failure { retry_after: Some(decision.retry_after), ..Failure::new(Code::RateLimited, detail) }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-pin_project! {
-    /// A request that passed, or the answer to one that did not.
-    #[project = LimitedProjected]
-    pub(super) enum LimitedFuture<F> {
-        Passed { #[pin] future: F, told: Option<(Arc<Gates>, Decision)> },
-        Refused { response: Option<Response> },
-    }
-}
+    #[test]
+    fn headers_round_to_the_safe_side() {
+        let rate = Rate::new(Gcra::new(7, 3));
+        let mut headers = HeaderMap::new();
+        let renewed_in = Duration::from_millis(1001);
 
-impl<F: Future<Output = Result<Response, Infallible>>> Future for LimitedFuture<F> {
-    type Output = Result<Response, Infallible>;
+        rate.tell(Allowance { remaining: u64::MAX, renewed_in }, &mut headers);
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project() {
-            LimitedProjected::Refused { response } => {
-                Poll::Ready(Ok(response.take().unwrap_or_default()))
-            }
-            LimitedProjected::Passed { future, told } => {
-                let Ok(mut response) = ready!(future.poll(context));
-                if let Some((gates, decision)) = told.take()
-                    && let Some(rate) = &gates.rate
-                {
-                    rate.tell(&mut response, decision);
-                }
-                Poll::Ready(Ok(response))
-            }
-        }
+        // Three in 25.7 seconds.
+        assert_eq!(headers[POLICY], "\"requests\";q=3;w=26");
+        assert_eq!(headers[LIMIT], "\"requests\";r=18446744073709551615;t=2");
+        rate.tell(Allowance { remaining: 0, renewed_in: Duration::from_secs(10) }, &mut headers);
+        assert_eq!(headers[LIMIT], "\"requests\";r=0;t=10");
     }
 }

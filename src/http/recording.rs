@@ -179,6 +179,10 @@ where
         if let Ok(id) = HeaderValue::from_str(&record.head().request_id) {
             response.headers_mut().insert(REQUEST_ID, id);
         }
+        let allowance = record.trail.steps().allowance;
+        if let (Some(rate), Some(allowance)) = (&this.gates.rate, allowance) {
+            rate.tell(allowance, response.headers_mut());
+        }
         // Of a body that came, the rest is not read: who is not told would send the next
         // request behind it, to a connection that is about to close.
         let is_unread = *this.must_read && !record.trail.steps().received;

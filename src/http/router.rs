@@ -15,7 +15,7 @@ use axum::{
     http::Method,
     routing::{get, post},
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// What the public listener serves.
 pub struct Public {
@@ -65,6 +65,8 @@ pub struct RequestLimits {
     pub max_secrets: u64,
     /// Characters of a secret.
     pub max_secret_chars: u64,
+    /// How long nothing of a body may come.
+    pub stall_timeout: Duration,
 }
 
 /// The routes of the public listener.

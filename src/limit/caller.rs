@@ -12,6 +12,17 @@ pub enum Caller {
     V6(u64),
 }
 
+impl Caller {
+    /// In which of so many parts it is kept: neighbours in different ones.
+    pub(super) fn part(self, parts: usize) -> usize {
+        let bits = match self {
+            Self::V4(address) => u64::from(address.to_bits()),
+            Self::V6(network) => network,
+        };
+        (bits ^ bits >> 16 ^ bits >> 32) as usize % parts
+    }
+}
+
 impl From<IpAddr> for Caller {
     fn from(address: IpAddr) -> Self {
         match address.to_canonical() {

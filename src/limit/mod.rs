@@ -14,6 +14,6 @@ mod throughput;
 
 pub use caller::Caller;
 pub use gcra::{Decision, Gcra};
-pub use pool::{Place, Pool, Shed};
+pub use pool::{Entry, Place, Pool, Shed, Waiting};
 pub use queue::{Arrival, Bounds, Queue};
 pub use rate::RateLimiter;

@@ -45,35 +45,37 @@ impl Pool {
         Self(Arc::new(Shared { queue, max_wait: bounds.max_wait, metrics }))
     }
 
-    /// Waits for a place, but not for long.
-    pub async fn enter(&self, caller: Caller) -> Result<Place, Shed> {
-        let now = Instant::now();
+    /// Has a place at once, or will wait for one, or has none.
+    pub fn enter(&self, caller: Caller) -> Entry {
         let mut receiver = None;
-        let arrival = self.queue().arrive(caller, now, || {
+        let arrival = self.queue().arrive(caller, Instant::now, || {
             let (sender, receives) = oneshot::channel();
             receiver = Some(receives);
             sender
         });
-        let metrics = &self.0.metrics;
-        let entered = match (arrival, receiver) {
+        match (arrival, receiver) {
             (Arrival::Admitted, _) => {
-                metrics.in_use.inc();
-                Ok(self.place(Duration::ZERO))
+                self.0.metrics.in_use.inc();
+                self.0.metrics.wait.observe(0.0);
+                Entry::Admitted(self.place(Duration::ZERO))
             }
             (Arrival::Waits { ticket, displaced }, Some(receiver)) => {
                 // Who is displaced sees the sender go.
                 drop(displaced);
-                let waiting = Waiting { pool: self, caller, ticket };
-                waiting.until(now + self.0.max_wait, receiver).await
+                self.0.metrics.depth.inc();
+                let latest = Instant::now() + self.0.max_wait;
+                Entry::Waits(Waiting { pool: self.clone(), caller, ticket, latest, receiver })
             }
-            _ => Err(Shed::QueueFull),
-        };
-        match &entered {
-            Ok(place) => metrics.wait.observe(place.waited.as_secs_f64()),
-            Err(Shed::QueueFull) => metrics.queue_full.inc(),
-            Err(Shed::Waited) => metrics.waited.inc(),
+            _ => Entry::Refused(self.shed(Shed::QueueFull)),
         }
-        entered
+    }
+
+    fn shed(&self, shed: Shed) -> Shed {
+        match shed {
+            Shed::QueueFull => self.0.metrics.queue_full.inc(),
+            Shed::Waited => self.0.metrics.waited.inc(),
+        }
+        shed
     }
 
     fn place(&self, waited: Duration) -> Place {
@@ -82,7 +84,7 @@ impl Pool {
 
     /// A place comes free, for who is next.
     fn leave(&self) {
-        let next = self.queue().leave(Instant::now());
+        let next = self.queue().leave(Instant::now);
         match next {
             // Who does not wait any longer drops it, and it comes free again.
             Some((sender, since)) => drop(sender.send(self.place(since.elapsed()))),
@@ -95,29 +97,40 @@ impl Pool {
     }
 }
 
-/// One who waits; gives up when dropped.
-struct Waiting<'a> {
-    pool: &'a Pool,
-    caller: Caller,
-    ticket: u64,
+/// What becomes of who wants to enter.
+pub enum Entry {
+    /// There is a place.
+    Admitted(Place),
+    /// There will be one, or not.
+    Waits(Waiting),
+    /// There is none.
+    Refused(Shed),
 }
 
-impl Waiting<'_> {
-    async fn until(
-        self,
-        latest: Instant,
-        receiver: oneshot::Receiver<Place>,
-    ) -> Result<Place, Shed> {
-        self.pool.0.metrics.depth.inc();
-        match timeout_at(latest.into(), receiver).await {
-            Ok(Ok(place)) => Ok(place),
-            Ok(Err(_)) => Err(Shed::QueueFull),
-            Err(_) => Err(Shed::Waited),
+/// One who waits; gives up when dropped.
+pub struct Waiting {
+    pool: Pool,
+    caller: Caller,
+    ticket: u64,
+    latest: Instant,
+    receiver: oneshot::Receiver<Place>,
+}
+
+impl Waiting {
+    /// Waits for a place, but not for long.
+    pub async fn place(mut self) -> Result<Place, Shed> {
+        match timeout_at(self.latest.into(), &mut self.receiver).await {
+            Ok(Ok(place)) => {
+                self.pool.0.metrics.wait.observe(place.waited.as_secs_f64());
+                Ok(place)
+            }
+            Ok(Err(_)) => Err(self.pool.shed(Shed::QueueFull)),
+            Err(_) => Err(self.pool.shed(Shed::Waited)),
         }
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Waiting {
     fn drop(&mut self) {
         self.pool.0.metrics.depth.dec();
         self.pool.queue().give_up(self.caller, self.ticket);

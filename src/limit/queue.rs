@@ -96,20 +96,22 @@ impl<W> Queue<W> {
         self.waiting
     }
 
-    /// Someone comes; `waiter` is made only where they wait.
+    /// Someone comes; `waiter` is made only where they wait. The clock is asked only where
+    /// places are short.
     pub fn arrive(
         &mut self,
         caller: Caller,
-        now: Instant,
+        clock: impl Fn() -> Instant,
         waiter: impl FnOnce() -> W,
     ) -> Arrival<W> {
         if self.taken < self.bounds.places {
             self.taken += 1;
             if self.taken == self.bounds.places {
-                self.throughput.full(now);
+                self.throughput.full(clock());
             }
             return Arrival::Admitted;
         }
+        let now = clock();
         if self.would_wait_too_long(caller, now) {
             return Arrival::Refused;
         }
@@ -133,7 +135,12 @@ impl<W> Queue<W> {
 
     /// A place comes free. Who has it next, and since when they have waited: they must
     /// take it, or leave in their turn.
-    pub fn leave(&mut self, now: Instant) -> Option<(W, Instant)> {
+    pub fn leave(&mut self, clock: impl Fn() -> Instant) -> Option<(W, Instant)> {
+        if self.taken < self.bounds.places {
+            self.taken -= 1;
+            return None;
+        }
+        let now = clock();
         let next = self.next(now);
         if next.is_none() {
             self.taken -= 1;
@@ -256,26 +263,27 @@ mod tests {
     fn who_finds_no_place_waits_and_has_the_next_one() {
         let (mut queue, now) = (queue(1, 2), Instant::now());
 
-        assert_eq!(queue.arrive(caller(1), now, || "a"), Arrival::Admitted);
-        assert_eq!(queue.arrive(caller(1), now, || "b"), waits(1));
-        assert_eq!(queue.arrive(caller(1), now + MS, || "c"), waits(2));
-        assert_eq!(queue.arrive(caller(1), now, || "d"), Arrival::Refused);
+        assert_eq!(queue.arrive(caller(1), || now, || "a"), Arrival::Admitted);
+        assert_eq!(queue.arrive(caller(1), || now, || "b"), waits(1));
+        assert_eq!(queue.arrive(caller(1), || now + MS, || "c"), waits(2));
+        assert_eq!(queue.arrive(caller(1), || now, || "d"), Arrival::Refused);
         assert_eq!((queue.taken(), queue.waiting()), (1, 2));
-        assert_eq!(queue.leave(now), Some(("b", now)));
-        assert_eq!(queue.leave(now + MS), Some(("c", now + MS)));
-        assert_eq!(queue.leave(now + MS), None);
+        assert_eq!(queue.leave(|| now), Some(("b", now)));
+        assert_eq!(queue.leave(|| now + MS), Some(("c", now + MS)));
+        assert_eq!(queue.leave(|| now + MS), None);
         assert_eq!((queue.taken(), queue.waiting()), (0, 0));
     }
 
     #[test]
     fn callers_take_turns() {
         let (mut queue, now) = (queue(1, 9), Instant::now());
-        queue.arrive(caller(0), now, || "");
+        queue.arrive(caller(0), || now, || "");
         for (number, name) in [(1, "a1"), (1, "a2"), (1, "a3"), (2, "b1"), (3, "c1"), (2, "b2")] {
-            queue.arrive(caller(number), now, || name);
+            queue.arrive(caller(number), || now, || name);
         }
 
-        let order: Vec<_> = std::iter::from_fn(|| queue.leave(now)).map(|(name, _)| name).collect();
+        let order: Vec<_> =
+            std::iter::from_fn(|| queue.leave(|| now)).map(|(name, _)| name).collect();
 
         assert_eq!(order, ["a1", "b1", "c1", "a2", "b2", "a3"]);
     }
@@ -283,9 +291,9 @@ mod tests {
     #[test]
     fn who_gives_up_is_passed_over() {
         let (mut queue, now) = (queue(1, 9), Instant::now());
-        queue.arrive(caller(0), now, || "");
+        queue.arrive(caller(0), || now, || "");
         for (number, name) in [(1, "a1"), (2, "b1"), (1, "a2")] {
-            queue.arrive(caller(number), now, || name);
+            queue.arrive(caller(number), || now, || name);
         }
 
         assert!(queue.give_up(caller(2), 2));
@@ -294,91 +302,91 @@ mod tests {
         assert!(queue.give_up(caller(1), 1));
 
         assert_eq!(queue.waiting(), 1);
-        assert_eq!(queue.leave(now), Some(("a2", now)));
-        assert_eq!(queue.leave(now), None);
+        assert_eq!(queue.leave(|| now), Some(("a2", now)));
+        assert_eq!(queue.leave(|| now), None);
     }
 
     #[test]
     fn who_has_the_longest_line_makes_room() {
         let (mut queue, now) = (queue(1, 3), Instant::now());
         for name in ["", "a1", "a2", "a3"] {
-            queue.arrive(caller(1), now, || name);
+            queue.arrive(caller(1), || now, || name);
         }
 
         let displaces = |name| Arrival::Waits { ticket: 4, displaced: Some(name) };
-        assert_eq!(queue.arrive(caller(2), now, || "b1"), displaces("a3"));
+        assert_eq!(queue.arrive(caller(2), || now, || "b1"), displaces("a3"));
         // Two against one: to go on would only change who is refused.
-        assert_eq!(queue.arrive(caller(2), now, || "b2"), Arrival::Refused);
+        assert_eq!(queue.arrive(caller(2), || now, || "b2"), Arrival::Refused);
         assert_eq!(queue.waiting(), 3);
-        assert_eq!(queue.leave(now), Some(("a1", now)));
-        assert_eq!(queue.leave(now), Some(("b1", now)));
+        assert_eq!(queue.leave(|| now), Some(("a1", now)));
+        assert_eq!(queue.leave(|| now), Some(("b1", now)));
     }
 
     #[test]
     fn nobody_begins_to_wait_who_would_wait_too_long() {
         let (mut queue, start) = (queue(1, 100), Instant::now());
-        queue.arrive(caller(1), start, || "");
+        queue.arrive(caller(1), || start, || "");
         // A place each 100 ms, for long enough to know.
         for at in 1..=10 {
-            queue.arrive(caller(1), start + 100 * MS * at, || "x");
-            queue.leave(start + 100 * MS * at);
+            queue.arrive(caller(1), || start + 100 * MS * at, || "x");
+            queue.leave(|| start + 100 * MS * at);
         }
         let now = start + 1000 * MS;
 
         for ticket in 11..=15 {
-            assert_eq!(queue.arrive(caller(1), now, || "x"), waits(ticket));
+            assert_eq!(queue.arrive(caller(1), || now, || "x"), waits(ticket));
         }
-        assert_eq!(queue.arrive(caller(1), now, || "x"), Arrival::Refused);
+        assert_eq!(queue.arrive(caller(1), || now, || "x"), Arrival::Refused);
         // Who has no line yet is served in the first turn.
-        assert_eq!(queue.arrive(caller(2), now, || "y"), waits(16));
+        assert_eq!(queue.arrive(caller(2), || now, || "y"), waits(16));
     }
 
     #[test]
     fn a_standing_queue_is_kept_short_until_it_is_served_in_time() {
         let (mut queue, start) = (queue(1, 100), Instant::now());
-        queue.arrive(caller(1), start, || "");
+        queue.arrive(caller(1), || start, || "");
         // A place each 10 ms, and always 20 that wait: 200 ms, which is late.
         for _ in 0..20 {
-            queue.arrive(caller(1), start, || "x");
+            queue.arrive(caller(1), || start, || "x");
         }
         let mut now = start;
         for _ in 0..60 {
             now += 10 * MS;
-            queue.leave(now);
-            queue.arrive(caller(1), now, || "x");
+            queue.leave(|| now);
+            queue.arrive(caller(1), || now, || "x");
         }
-        assert_eq!(queue.arrive(caller(1), now, || "x"), Arrival::Refused);
+        assert_eq!(queue.arrive(caller(1), || now, || "x"), Arrival::Refused);
 
         while queue.waiting() > 4 {
             now += 10 * MS;
-            queue.leave(now);
+            queue.leave(|| now);
         }
-        assert!(matches!(queue.arrive(caller(1), now, || "x"), Arrival::Waits { .. }));
-        assert_eq!(queue.arrive(caller(1), now, || "x"), Arrival::Refused);
+        assert!(matches!(queue.arrive(caller(1), || now, || "x"), Arrival::Waits { .. }));
+        assert_eq!(queue.arrive(caller(1), || now, || "x"), Arrival::Refused);
         // One who was served within 50 ms ends it.
         for _ in 0..5 {
             now += 10 * MS;
-            queue.leave(now);
-            queue.arrive(caller(1), now, || "x");
+            queue.leave(|| now);
+            queue.arrive(caller(1), || now, || "x");
         }
         for _ in 0..10 {
-            assert!(matches!(queue.arrive(caller(1), now, || "x"), Arrival::Waits { .. }));
+            assert!(matches!(queue.arrive(caller(1), || now, || "x"), Arrival::Waits { .. }));
         }
     }
 
     #[test]
     fn who_comes_back_has_a_place_and_whoever_leaves_then_is_not_followed() {
         let (mut queue, now) = (queue(1, 9), Instant::now());
-        queue.arrive(caller(1), now, || "");
-        queue.arrive(caller(1), now, || "a");
+        queue.arrive(caller(1), || now, || "");
+        queue.arrive(caller(1), || now, || "a");
 
-        assert_eq!(queue.leave(now), Some(("a", now)));
+        assert_eq!(queue.leave(|| now), Some(("a", now)));
         queue.come_back();
-        queue.arrive(caller(1), now, || "b");
+        queue.arrive(caller(1), || now, || "b");
         assert_eq!(queue.taken(), 2);
-        assert_eq!(queue.leave(now), None);
-        assert_eq!(queue.leave(now), Some(("b", now)));
-        assert_eq!(queue.leave(now), None);
+        assert_eq!(queue.leave(|| now), None);
+        assert_eq!(queue.leave(|| now), Some(("b", now)));
+        assert_eq!(queue.leave(|| now), None);
         assert_eq!(queue.taken(), 0);
     }
 }

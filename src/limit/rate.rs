@@ -3,7 +3,6 @@
 use super::{Caller, Decision, Gcra};
 use std::{
     collections::HashMap,
-    hash::{BuildHasher, RandomState},
     sync::{Mutex, PoisonError},
     time::Instant,
 };
@@ -16,7 +15,6 @@ use std::{
 pub struct RateLimiter {
     gcra: Gcra,
     began: Instant,
-    hasher: RandomState,
     /// By caller, the moment of rest. In parts, so that few wait for each other.
     parts: [Mutex<HashMap<Caller, u64>>; PARTS],
 }
@@ -29,12 +27,7 @@ const CALLERS: usize = 128 * 1024;
 impl RateLimiter {
     /// Everyone at rest.
     pub fn new(gcra: Gcra) -> Self {
-        Self {
-            gcra,
-            began: Instant::now(),
-            hasher: RandomState::new(),
-            parts: std::array::from_fn(|_| Mutex::default()),
-        }
+        Self { gcra, began: Instant::now(), parts: std::array::from_fn(|_| Mutex::default()) }
     }
 
     /// The rate and the burst.
@@ -46,8 +39,7 @@ impl RateLimiter {
     pub fn decide(&self, caller: Caller, now: Instant) -> Decision {
         let now = now.saturating_duration_since(self.began).as_nanos();
         let now = u64::try_from(now).unwrap_or(u64::MAX);
-        let hash = self.hasher.hash_one(caller) as usize;
-        let part = &self.parts[hash % PARTS];
+        let part = &self.parts[caller.part(PARTS)];
         let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(rest) = part.get_mut(&caller) {
             return self.gcra.decide(rest, now);

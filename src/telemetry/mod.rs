@@ -19,5 +19,5 @@ pub use labels::{FetchResult, Input, Phase, PoolKind, RouteLabels};
 pub use metrics::{Metrics, PoolMetrics};
 pub use recent::{Recent, RecentFailure};
 pub use record::{Ending, Head, Record};
-pub use trail::Trail;
+pub use trail::{Allowance, Trail};
 pub use writer::LineWriter;

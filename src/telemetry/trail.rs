@@ -11,11 +11,22 @@ use std::{
 #[derive(Debug, Default)]
 pub struct Trail(Mutex<Steps>);
 
+/// What a caller may still ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowance {
+    /// So many requests,
+    pub remaining: u64,
+    /// until it is renewed as a whole.
+    pub renewed_in: Duration,
+}
+
 /// The steps of a decode.
 #[derive(Debug, Clone, Default)]
 pub struct Steps {
     /// Where the document comes from, once that is known.
     pub input: Option<Input>,
+    /// What its caller may still ask for, where that is limited.
+    pub allowance: Option<Allowance>,
     /// When the request was complete, once it is.
     pub complete: Option<Instant>,
     /// Whether the body of the request was read to its end.

@@ -16,9 +16,9 @@ use crate::telemetry::Metrics;
 use axum::{
     Router,
     body::Body,
-    extract::Request,
     http::{HeaderName, HeaderValue, StatusCode, header::CONNECTION},
     response::Response,
+    routing::future::RouteFuture,
 };
 use hyper::{
     body::Incoming,
@@ -42,7 +42,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch::Receiver,
 };
-use tower::{ServiceExt, util::Oneshot};
+use tower::Service;
 use watch::Ticket;
 
 pub use watch::Watch;
@@ -258,7 +258,7 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Requests {
         }
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(self.peer.clone());
-        Answering::Routed { future: routes.clone().oneshot(request) }
+        Answering::Routed { future: routes.clone().call(request) }
     }
 }
 
@@ -266,7 +266,7 @@ pin_project! {
     /// An answer in the making.
     #[project = AnsweringProjected]
     enum Answering {
-        Routed { #[pin] future: Oneshot<Router, Request> },
+        Routed { #[pin] future: RouteFuture<Infallible> },
         Refused { response: Option<Response> },
     }
 }

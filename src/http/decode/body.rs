@@ -2,8 +2,9 @@
 
 use super::super::layers::too_large;
 use crate::{
+    decode,
     failure::{Failure, Fault, Outcome},
-    telemetry::{Record, Trail},
+    telemetry::Trail,
 };
 use axum::body::{Body, Bytes, HttpBody};
 use futures_core::Stream;
@@ -13,45 +14,49 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
+use tokio::time::{Sleep, sleep};
 
-/// The whole body, in one piece.
-pub(super) async fn whole(mut body: Body, cap: u64, record: &Record) -> Result<Bytes, Failure> {
-    record.trail.steps().uploading = true;
-    let mut first = Bytes::new();
-    let mut all = Vec::new();
-    while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
-        let Ok(data) = frame.map_err(|error| broken(&error))?.into_data() else { continue };
-        if (first.len() + all.len() + data.len()) as u64 > cap {
-            return Err(too_large(cap));
-        }
-        if first.is_empty() && all.is_empty() {
-            first = data;
-        } else {
-            all.extend_from_slice(&std::mem::take(&mut first));
-            all.extend_from_slice(&data);
-        }
+/// The body as it arrives, for as long as it does. Its cap is the affair of who reads it,
+/// and may want only the beginning.
+pub(super) struct Arriving {
+    body: Body,
+    trail: Arc<Trail>,
+    /// How long nothing may come.
+    patience: Duration,
+    /// While nothing comes.
+    waiting: Option<Pin<Box<Sleep>>>,
+}
+
+impl Arriving {
+    pub(super) fn new(body: Body, patience: Duration, trail: Arc<Trail>) -> Self {
+        Self { body, trail, patience, waiting: None }
     }
-    let mut steps = record.trail.steps();
-    steps.uploading = false;
-    steps.received = true;
-    steps.complete = Some(Instant::now());
-    drop(steps);
-    Ok(if all.is_empty() { first } else { all.into() })
-}
 
-/// The body as it arrives. Its cap is the decoder's, who may want only the beginning.
-pub(super) fn arriving(
-    body: Body,
-    trail: Arc<Trail>,
-) -> Pin<Box<dyn Stream<Item = Result<Bytes, Failure>> + Send>> {
-    Box::pin(Arriving { body, trail })
-}
-
-struct Arriving {
-    body: Body,
-    trail: Arc<Trail>,
+    /// The whole body, in one piece.
+    pub(super) async fn whole(mut self, cap: u64) -> Result<Bytes, Failure> {
+        self.trail.steps().uploading = true;
+        let mut first = Bytes::new();
+        let mut all = Vec::new();
+        while let Some(data) = poll_fn(|context| Pin::new(&mut self).poll_next(context)).await {
+            let data = data?;
+            if (first.len() + all.len() + data.len()) as u64 > cap {
+                return Err(too_large(cap));
+            }
+            if first.is_empty() && all.is_empty() {
+                first = data;
+            } else {
+                all.extend_from_slice(&std::mem::take(&mut first));
+                all.extend_from_slice(&data);
+            }
+        }
+        let mut steps = self.trail.steps();
+        steps.uploading = false;
+        steps.complete = Some(Instant::now());
+        drop(steps);
+        Ok(if all.is_empty() { first } else { all.into() })
+    }
 }
 
 impl Stream for Arriving {
@@ -66,8 +71,13 @@ impl Stream for Arriving {
                     self.trail.steps().received = true;
                     return Poll::Ready(None);
                 }
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    let patience = self.patience;
+                    let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(patience)));
+                    return waiting.as_mut().poll(context).map(|()| Some(Err(decode::too_slow())));
+                }
             };
+            self.waiting = None;
             if let Ok(data) = frame.into_data() {
                 return Poll::Ready(Some(Ok(data)));
             }

@@ -32,6 +32,7 @@ use axum::{
     },
     response::Response,
 };
+use body::Arriving;
 use lines::Lines;
 use std::sync::Arc;
 use tokio::time::timeout_at;
@@ -49,6 +50,9 @@ const FORMS: [(MediaType, AnswerForm); 3] = [
     (("application", "x-ndjson"), AnswerForm::Ndjson),
     (("text", "plain"), AnswerForm::Report),
 ];
+
+/// How many headers an answer has.
+const HEADERS: usize = 8;
 
 /// How large an answer is expected to be.
 const USUAL: usize = 1024;
@@ -110,18 +114,19 @@ async fn read(
             "a body is read as it is: send it without Content-Encoding, and with no Transfer-Encoding but chunked",
         ));
     }
+    let arriving =
+        |body| Arriving::new(body, decoding.limits.stall_timeout, Arc::clone(&record.trail));
     match BodyKind::of(headers) {
         BodyKind::Json => {
-            let bytes = body::whole(body, decoding.limits.max_request_bytes, record).await?;
+            let bytes = arriving(body).whole(decoding.limits.max_request_bytes).await?;
             let query = parts.uri.query().filter(|query| !query.is_empty());
             let Asked { document, options } = json::parse(&bytes, query, decoding, record)?;
             Ok((document, options))
         }
         BodyKind::Document => {
             let charset = charset(headers)?;
-            let trail = Arc::clone(&record.trail);
             let options = query::parse(parts.uri.query().unwrap_or(""), decoding)?;
-            Ok((Document::Upload(Upload { bytes: body::arriving(body, trail), charset }), options))
+            Ok((Document::Upload(Upload { bytes: Box::pin(arriving(body)), charset }), options))
         }
         BodyKind::Other => Err(unsupported(
             "send application/json with source or content, or the document itself as text/plain, \
@@ -238,6 +243,8 @@ impl AsRef<[u8]> for Whole {
 fn response(kind: &'static str, buffer: WipedBuffer, place: Option<Place>) -> Response {
     let whole = Whole { buffer, _place: place };
     let mut response = Response::new(Body::from(Bytes::from_owner(whole)));
+    // For those of the layers, too.
+    response.headers_mut().reserve(HEADERS);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }
