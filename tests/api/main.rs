@@ -20,10 +20,14 @@ mod fetching;
 mod giving_up;
 // What is secret stays out of everything that is kept or told.
 mod hygiene;
+// More decodes than there are places for.
+mod overload;
 // What the service tells of itself.
 mod pages;
 // What a bug does to a request.
 mod panics;
+// How often one may call, and who is who behind proxies.
+mod rate_limit;
 // What the README shows, done with the program that it names.
 #[cfg(feature = "real-tools")]
 mod readme;
@@ -36,6 +40,8 @@ mod request_lines;
 mod shutdown;
 // Answers as reviewed, word by word.
 mod snapshots;
+// What a supervisor is told.
+mod supervised;
 // What the tests stand on: the service as a process, sources to be fetched from.
 mod support;
 // What the metrics say, and that it is what happened.

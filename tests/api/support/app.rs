@@ -85,6 +85,11 @@ impl TestApp {
         Self::start_with(config, Vec::new(), &[]).await
     }
 
+    /// The same, with more variables in its environment.
+    pub(crate) async fn start_in(environment: &[(&str, &str)], config: &str) -> Self {
+        Self::start_with(config, Vec::new(), environment).await
+    }
+
     /// The same, allowed to fetch from an upstream: `rules` are more allow rules, and
     /// `egress` are more keys of `[egress]`.
     pub(crate) async fn with_source(upstream: &Upstream, egress: &str, config: &str) -> Self {

@@ -88,8 +88,8 @@ impl Raw {
             loop {
                 let windows = || self.received.windows(text.len());
                 if let Some(at) = windows().position(|bytes| bytes == text.as_bytes()) {
-                    let taken = self.received.drain(..at + text.len()).collect();
-                    return String::from_utf8(taken).expect("UTF-8");
+                    let taken: Vec<u8> = self.received.drain(..at + text.len()).collect();
+                    return String::from_utf8_lossy(&taken).into_owned();
                 }
                 let read = self.stream.read_buf(&mut self.received).await.expect("readable");
                 assert!(read > 0, "no {text:?} in {:?}", String::from_utf8_lossy(&self.received));
