@@ -20,6 +20,8 @@ mod fetching;
 mod giving_up;
 // What is secret stays out of everything that is kept or told.
 mod hygiene;
+// What is left of connections and requests that are over: nothing.
+mod leftovers;
 // More decodes than there are places for.
 mod overload;
 // What the service tells of itself.
