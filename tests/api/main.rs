@@ -40,6 +40,9 @@ mod real_tools;
 mod request_lines;
 // How the service ends.
 mod shutdown;
+// Beside a thousand slow connections.
+#[cfg(feature = "real-tools")]
+mod slow;
 // Answers as reviewed, word by word.
 mod snapshots;
 // What a supervisor is told.

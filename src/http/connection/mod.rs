@@ -41,6 +41,7 @@ use stream::Stream;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch::Receiver,
+    time::sleep,
 };
 use tower::Service;
 use watch::Ticket;
@@ -153,9 +154,7 @@ impl Server {
         let serving = async {
             served.accept_until(&mut stop, listener).await;
             watch.stop();
-            while watch.count() > 0 {
-                watch.left().await;
-            }
+            watch.come_to(0).await;
         };
         tokio::select! {
             never = watch.keep() => match never {},
@@ -179,7 +178,7 @@ impl Served {
                     // Of one connection, or of all while descriptors are short.
                     tracing::warn!(%error, "no connection was accepted");
                     self.watch.make_room();
-                    tokio::time::sleep(PAUSE).await;
+                    sleep(PAUSE).await;
                 }
             }
         }
@@ -197,17 +196,12 @@ impl Served {
 
     /// Makes room for a connection, if need be, and begins to serve it.
     async fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
-        while self.watch.count() >= self.grants.max_connections {
-            if !self.watch.make_room() {
-                self.watch.left().await;
-            }
-        }
+        self.watch.fewer_than(self.grants.max_connections).await;
         let pace = Pace::new(Arc::clone(&self.watch.clock));
-        self.watch.over(Arc::clone(&pace), |ticket| {
-            let stream = Stream::new(stream, Arc::clone(&pace), &self.metrics);
-            let peer = Peer { address: peer.ip(), pace };
-            tokio::spawn(Arc::clone(self).attend(stream, peer, ticket)).abort_handle()
-        });
+        let ticket = self.watch.over(Arc::clone(&pace));
+        let stream = Stream::new(stream, Arc::clone(&pace), &self.metrics);
+        let peer = Peer { address: peer.ip(), pace };
+        tokio::spawn(Arc::clone(self).attend(stream, peer, ticket));
     }
 
     async fn attend(self: Arc<Self>, mut stream: Stream, peer: Peer, _ticket: Ticket) {

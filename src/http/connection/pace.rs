@@ -5,9 +5,10 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
+    task::{Context, Waker},
     time::{Duration, Instant},
 };
 use tokio::sync::Notify;
@@ -64,7 +65,10 @@ pub(in crate::http) struct Pace {
     /// When it was asked to come to an end; 0: it was not.
     farewell_since: AtomicU32,
     is_http_2: AtomicBool,
-    how: AtomicU8,
+    /// How it is to be closed, unless something happens; 0: not at all.
+    end: AtomicU8,
+    /// Whom to wake for that.
+    waker: Mutex<Option<Waker>>,
     farewell: Notify,
 }
 
@@ -89,7 +93,7 @@ enum Awaits {
     Next,
 }
 
-/// How a connection is to be closed.
+/// How a connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Close {
     /// Reading for a while what was on its way.
@@ -166,7 +170,8 @@ impl Pace {
             stalled_since: AtomicU32::new(0),
             farewell_since: AtomicU32::new(0),
             is_http_2: AtomicBool::new(false),
-            how: AtomicU8::new(0),
+            end: AtomicU8::new(0),
+            waker: Mutex::default(),
             farewell: Notify::new(),
         })
     }
@@ -178,6 +183,7 @@ impl Pace {
 
     /// Bytes came. Those of HTTP/2 may be frames of any kind: there, only requests count.
     pub(super) fn read(&self) {
+        self.goes_on();
         let state = self.state();
         if state.requests == 0 && !self.is_http_2.load(Relaxed) {
             self.state.store(state.read(self.clock.now()).pack(), Relaxed);
@@ -202,7 +208,46 @@ impl Pace {
         if is_stalled == is_taken {
             let since = if is_taken { 0 } else { self.clock.now() };
             self.stalled_since.store(since, Relaxed);
+            self.goes_on();
         }
+    }
+
+    fn goes_on(&self) {
+        if self.end.load(Relaxed) != 0 {
+            self.end.store(0, Relaxed);
+        }
+    }
+
+    /// Whether it is to end now, there being nothing to read and no room to write; if not,
+    /// whoever waits is woken when it is.
+    ///
+    /// It is the connection that ends itself, once it has looked: where the service is
+    /// slow, what a client has sent may not have been read yet.
+    pub(super) fn ends(&self, context: &Context<'_>) -> bool {
+        let mut waker = self.waker();
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+            *waker = Some(context.waker().clone());
+        }
+        // Behind the lock: who sets it wakes afterwards.
+        self.end.load(Relaxed) != 0
+    }
+
+    /// It is to end, if it is still waiting when it comes to know.
+    pub(super) fn end(&self, how: Close) {
+        let how = match how {
+            Close::Gently => 1,
+            Close::AtOnce => 2,
+            Close::Reset => 3,
+        };
+        self.end.store(how, Relaxed);
+        let waker = self.waker().take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn waker(&self) -> MutexGuard<'_, Option<Waker>> {
+        self.waker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Resolves when the connection is to come to its end.
@@ -210,22 +255,13 @@ impl Pace {
         self.farewell.notified().await;
     }
 
-    /// How it is to be closed.
+    /// How it is closed.
     pub(super) fn close(&self) -> Close {
-        match self.how.load(Relaxed) {
-            0 => Close::Gently,
-            1 => Close::AtOnce,
+        match self.end.load(Relaxed) {
+            0 | 1 => Close::Gently,
+            2 => Close::AtOnce,
             _ => Close::Reset,
         }
-    }
-
-    pub(super) fn set_close(&self, how: Close) {
-        let how = match how {
-            Close::Gently => 0,
-            Close::AtOnce => 1,
-            Close::Reset => 2,
-        };
-        self.how.store(how, Relaxed);
     }
 
     /// Whether something is under way that would be cut off.

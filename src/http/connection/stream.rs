@@ -4,6 +4,7 @@
 use super::pace::{Close, Pace};
 use crate::telemetry::Metrics;
 use std::{
+    future::poll_fn,
     io,
     pin::Pin,
     sync::Arc,
@@ -69,20 +70,39 @@ impl Stream {
 
     /// Waits until it is clear whether the client begins as HTTP/2 does.
     pub(super) async fn is_http_2(&mut self) -> io::Result<bool> {
-        let Some(stream) = &mut self.stream else { return Ok(false) };
-        let Begins { bytes, to, .. } = &mut self.begins;
         loop {
-            let read = stream.read(&mut bytes[*to..]).await?;
-            self.is_over = read == 0;
-            *to += read;
-            if read == 0 || !PREFACE.starts_with(&bytes[..*to]) {
+            let to = self.begins.to;
+            let mut bytes = [0; PREFACE.len()];
+            let mut buffer = ReadBuf::new(&mut bytes[to..]);
+            poll_fn(|context| self.poll_stream(context, &mut buffer)).await?;
+            let read = buffer.filled().len();
+            self.begins.bytes[to..to + read].copy_from_slice(buffer.filled());
+            self.begins.to += read;
+            if read == 0 || !PREFACE.starts_with(&self.begins.bytes[..to + read]) {
                 return Ok(false);
             }
-            if *to == PREFACE.len() {
+            if self.begins.to == PREFACE.len() {
                 return Ok(true);
             }
-            self.pace.read();
         }
+    }
+
+    /// Reads from the stream itself.
+    fn poll_stream(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = self.stream()?.poll_read(context, buffer);
+        match &read {
+            Poll::Ready(Ok(())) if buffer.filled().len() > before => self.pace.read(),
+            Poll::Ready(Ok(())) => self.is_over |= buffer.remaining() > 0,
+            Poll::Ready(Err(_)) => self.is_over = true,
+            Poll::Pending if self.pace.ends(context) => return Poll::Ready(Err(timed_out())),
+            Poll::Pending => {}
+        }
+        read
     }
 
     fn stream(&mut self) -> io::Result<Pin<&mut TcpStream>> {
@@ -90,10 +110,22 @@ impl Stream {
     }
 
     /// Notes whether something could be written.
-    fn written<T>(&self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn written<T>(
+        &self,
+        context: &Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         self.pace.writes(written.is_ready());
+        if written.is_pending() && self.pace.ends(context) {
+            return Poll::Ready(Err(timed_out()));
+        }
         written
     }
+}
+
+/// The client has kept the connection waiting for too long.
+fn timed_out() -> io::Error {
+    io::ErrorKind::TimedOut.into()
 }
 
 impl Drop for Stream {
@@ -138,15 +170,7 @@ impl AsyncRead for Stream {
             self.pace.read();
             return Poll::Ready(Ok(()));
         }
-        let before = buffer.filled().len();
-        let read = self.stream()?.poll_read(context, buffer);
-        match &read {
-            Poll::Ready(Ok(())) if buffer.filled().len() > before => self.pace.read(),
-            Poll::Ready(Ok(())) => self.is_over |= buffer.remaining() > 0,
-            Poll::Ready(Err(_)) => self.is_over = true,
-            Poll::Pending => {}
-        }
-        read
+        self.poll_stream(context, buffer)
     }
 }
 
@@ -157,7 +181,7 @@ impl AsyncWrite for Stream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = self.stream()?.poll_write(context, bytes);
-        self.written(written)
+        self.written(context, written)
     }
 
     fn poll_write_vectored(
@@ -166,7 +190,7 @@ impl AsyncWrite for Stream {
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = self.stream()?.poll_write_vectored(context, parts);
-        self.written(written)
+        self.written(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {

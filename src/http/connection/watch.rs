@@ -12,8 +12,7 @@ use std::{
 };
 use tokio::{
     sync::Notify,
-    task::AbortHandle,
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, timeout},
 };
 
 /// The connections of a listener.
@@ -30,12 +29,7 @@ pub struct Watch {
 #[derive(Default)]
 struct Watched {
     next: u64,
-    connections: HashMap<u64, Connection>,
-}
-
-struct Connection {
-    pace: Arc<Pace>,
-    task: AbortHandle,
+    connections: HashMap<u64, Arc<Pace>>,
 }
 
 /// One connection under watch; dropping it ends that.
@@ -55,48 +49,48 @@ impl Watch {
         })
     }
 
-    /// Watches over a connection, whose task is begun with its ticket.
-    pub(super) fn over(
-        self: &Arc<Self>,
-        pace: Arc<Pace>,
-        begin: impl FnOnce(Ticket) -> AbortHandle,
-    ) {
+    /// Watches over a connection for as long as the ticket is kept.
+    pub(super) fn over(self: &Arc<Self>, pace: Arc<Pace>) -> Ticket {
         let mut watched = self.watched();
         watched.next += 1;
         let number = watched.next;
-        // A task that ends at once waits here for the lock.
-        let task = begin(Ticket { watch: Arc::clone(self), number });
-        watched.connections.insert(number, Connection { pace, task });
+        watched.connections.insert(number, pace);
+        Ticket { watch: Arc::clone(self), number }
     }
 
-    pub(super) fn count(&self) -> usize {
+    fn count(&self) -> usize {
         self.watched().connections.len()
     }
 
     /// Whether anything is under way.
     pub fn is_busy(&self) -> bool {
-        self.watched().connections.values().any(|connection| connection.pace.is_busy())
+        self.watched().connections.values().any(|pace| pace.is_busy())
     }
 
-    /// Sends away who has been waiting for the longest without a request. False where all
-    /// have one.
-    pub(super) fn make_room(&self) -> bool {
-        let mut watched = self.watched();
-        let since = |(number, connection): (&u64, &Connection)| {
-            Some((connection.pace.waiting_since()?, *number))
-        };
-        let longest = watched.connections.iter().filter_map(since).min();
-        // It counts no longer, whenever its task ends.
-        let connection = longest.and_then(|(_, number)| watched.connections.remove(&number));
-        if let Some(connection) = &connection {
-            connection.end(Close::AtOnce);
+    /// Waits until there are fewer connections than that, making room.
+    pub(super) async fn fewer_than(&self, count: usize) {
+        while self.count() >= count {
+            self.make_room();
+            // Where it turns out not to be idle, another one is looked for.
+            let _ = timeout(Clock::TICK, self.come_to(count - 1)).await;
         }
-        connection.is_some()
     }
 
-    /// Waits until someone has left, or may have.
-    pub(super) async fn left(&self) {
-        let _ = tokio::time::timeout(Clock::TICK, self.left.notified()).await;
+    /// Sends away who has been waiting for the longest without a request.
+    pub(super) fn make_room(&self) {
+        let watched = self.watched();
+        let idle = |pace: &&Arc<Pace>| pace.waiting_since().is_some();
+        let idle = watched.connections.values().filter(idle);
+        if let Some(pace) = idle.min_by_key(|pace| pace.waiting_since()) {
+            pace.end(Close::AtOnce);
+        }
+    }
+
+    /// Waits until there are no more connections than that.
+    pub(super) async fn come_to(&self, count: usize) {
+        while self.count() > count {
+            self.left.notified().await;
+        }
     }
 
     /// From now on no more requests are wanted.
@@ -118,11 +112,11 @@ impl Watch {
     fn look(&self) {
         let now = self.clock.move_on();
         let is_stopping = self.is_stopping.load(Relaxed);
-        for connection in self.watched().connections.values() {
-            match connection.pace.judge(now, self.patience, is_stopping) {
+        for pace in self.watched().connections.values() {
+            match pace.judge(now, self.patience, is_stopping) {
                 Verdict::Leave => {}
-                Verdict::Farewell => connection.pace.say_farewell(now),
-                Verdict::End(how) => connection.end(how),
+                Verdict::Farewell => pace.say_farewell(now),
+                Verdict::End(how) => pace.end(how),
             }
         }
     }
@@ -132,16 +126,9 @@ impl Watch {
     }
 }
 
-impl Connection {
-    fn end(&self, how: Close) {
-        self.pace.set_close(how);
-        self.task.abort();
-    }
-}
-
 impl Drop for Ticket {
     fn drop(&mut self) {
         self.watch.watched().connections.remove(&self.number);
-        self.watch.left.notify_waiters();
+        self.watch.left.notify_one();
     }
 }
