@@ -12,7 +12,7 @@ use crate::{
         Server, Shown,
     },
     identity::Proxies,
-    limit::{Bounds, Gcra, Pool},
+    limit::{Bounds, Gcra, Pool, govern},
     policy::Policy,
     scan,
     telemetry::{Metrics, PoolKind, Recent},
@@ -103,7 +103,8 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<Ended> {
     let addresses = listeners.addresses().context("a listener has no address")?;
-    let decoder = decoder(config, addresses, Arc::clone(&metrics))?;
+    let pools = pools(config, &metrics);
+    let decoder = decoder(config, addresses, pools.clone(), Arc::clone(&metrics))?;
     let limits = &config.limits;
     let decoding = Arc::new(Decoding {
         decoder,
@@ -167,6 +168,7 @@ pub async fn run(
     };
     let public = server(listeners.public, public, "public")?;
 
+    let governed: Vec<Pool> = pools.into_iter().flat_map(|of| [of.inline, of.fetch]).collect();
     let supervisor = Supervisor::of_environment();
     supervisor.ready();
     let serving = serve(config, public, admin, async {
@@ -181,6 +183,7 @@ pub async fn run(
     let ended = tokio::select! {
         ended = serving => ended,
         never = supervisor.keep_telling() => match never {},
+        never = govern(&governed) => match never {},
     };
     if ended == Ended::CutOff {
         metrics.cutting_off.store(true, Ordering::Relaxed);
@@ -252,6 +255,7 @@ fn pools(config: &Config, metrics: &Metrics) -> Option<Pools> {
 pub fn decoder(
     config: &Config,
     own_listeners: Vec<SocketAddr>,
+    pools: Option<Pools>,
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<Decoder> {
     let egress = &config.egress;
@@ -277,7 +281,6 @@ pub fn decoder(
         max_document_bytes: config.limits.max_document_bytes,
         fetch_timeout: egress.total_timeout,
     };
-    let pools = pools(config, &metrics);
     Ok(Decoder::new(policy, fetcher, limits, pools, metrics))
 }
 

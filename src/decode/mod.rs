@@ -45,6 +45,7 @@ pub struct Decoder {
 }
 
 /// How many decodes run at once, by what they wait for.
+#[derive(Clone)]
 pub struct Pools {
     /// Documents handed over.
     pub inline: Pool,
@@ -180,7 +181,7 @@ impl Decoder {
             None => None,
         };
         let waited = place.as_ref().map(Place::waited).unwrap_or_default();
-        let run = Run { decoder: self, options, output, allow_partial, began, waited, trail };
+        let run = Run { decoder: self, pool, options, output, allow_partial, began, waited, trail };
         let summary = match document {
             Document::Source(source) => Box::pin(run.source(&source.0, deadline, reply)).await?,
             Document::Content(text) => within(deadline, trail, run.content(&text, reply)).await?,
@@ -222,6 +223,7 @@ async fn within<T>(
 /// A decode under way.
 struct Run<'a> {
     decoder: &'a Decoder,
+    pool: Option<&'a Pool>,
     options: Options,
     output: Output,
     allow_partial: bool,
@@ -290,6 +292,9 @@ impl Run<'_> {
     /// Scans the next bytes.
     fn push(&self, pass: &mut Pass<'_>, bytes: &[u8]) -> Result<ControlFlow<()>, Stopped> {
         let flow = pass.push(bytes)?;
+        if let Some(pool) = self.pool {
+            pool.worked(bytes.len() as u64);
+        }
         let mut steps = self.trail.steps();
         steps.bytes += bytes.len() as u64;
         steps.secrets = pass.secrets();

@@ -1,6 +1,6 @@
 //! Decoding what stands at a URL.
 
-use super::{Deadline, Reply, Run, Stopped, caller_was_slow, failing, taken};
+use super::{Deadline, Reply, Run, Stopped, TURN, caller_was_slow, failing, taken};
 use crate::{
     answer::Fetch,
     failure::{Code, Failure},
@@ -11,8 +11,8 @@ use crate::{
 };
 use std::{ops::ControlFlow, sync::Arc, time::Instant};
 
-/// How much of what arrives packed is unpacked before others have their turn.
-const TURN: usize = 8 * 1024;
+/// How much of what arrives packed is unpacked at a time: up to a thousand times as much.
+const PIECE: usize = 512;
 
 /// An unpacked document this much larger than what arrived looks like a bomb.
 const SUSPICIOUS: u64 = 100;
@@ -71,8 +71,11 @@ impl Run<'_> {
             match &mut document.gunzip {
                 None => flow = self.push(&mut pass, &chunk)?,
                 Some(gunzip) => {
-                    for (at, piece) in chunk.chunks(TURN).enumerate() {
-                        if at > 0 {
+                    let mut unpacked_before = self.trail.steps().bytes;
+                    for piece in chunk.chunks(PIECE) {
+                        let unpacked = self.trail.steps().bytes;
+                        if unpacked - unpacked_before > TURN as u64 {
+                            unpacked_before = unpacked;
                             tokio::task::yield_now().await;
                         }
                         let mut pushed = Ok(());

@@ -7,6 +7,7 @@
 
 mod caller;
 mod gcra;
+mod governor;
 mod pool;
 mod queue;
 mod rate;
@@ -14,6 +15,7 @@ mod throughput;
 
 pub use caller::Caller;
 pub use gcra::{Decision, Gcra};
+pub use governor::govern;
 pub use pool::{Entry, Place, Pool, Shed, Waiting};
 pub use queue::{Arrival, Bounds, Queue};
 pub use rate::RateLimiter;

@@ -6,7 +6,10 @@ use super::{
 };
 use crate::telemetry::PoolMetrics;
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 use tokio::{sync::oneshot, time::timeout_at};
@@ -16,6 +19,8 @@ use tokio::{sync::oneshot, time::timeout_at};
 pub struct Pool(Arc<Shared>);
 
 struct Shared {
+    /// The work of those who have a place since it was last asked for.
+    work: AtomicU64,
     queue: Mutex<Queue<oneshot::Sender<Place>>>,
     max_wait: Duration,
     metrics: PoolMetrics,
@@ -42,7 +47,8 @@ impl Pool {
     pub fn new(bounds: Bounds, metrics: PoolMetrics) -> Self {
         metrics.limit.set(i64::try_from(bounds.places).unwrap_or(i64::MAX));
         let queue = Mutex::new(Queue::new(bounds));
-        Self(Arc::new(Shared { queue, max_wait: bounds.max_wait, metrics }))
+        let (work, max_wait) = (AtomicU64::new(0), bounds.max_wait);
+        Self(Arc::new(Shared { work, queue, max_wait, metrics }))
     }
 
     /// Has a place at once, or will wait for one, or has none.
@@ -89,6 +95,36 @@ impl Pool {
             // Who does not wait any longer drops it, and it comes free again.
             Some((sender, since)) => drop(sender.send(self.place(since.elapsed()))),
             None => self.0.metrics.in_use.dec(),
+        }
+    }
+
+    /// Work was done by one who has a place; in whatever unit, the same for all pools.
+    pub fn worked(&self, work: u64) {
+        self.0.work.fetch_add(work, Relaxed);
+    }
+
+    /// The work since this was last asked.
+    pub(super) fn take_work(&self) -> u64 {
+        self.0.work.swap(0, Relaxed)
+    }
+
+    /// Gives out fewer places, but no less than that.
+    pub(super) fn narrow(&self, least: usize) {
+        self.queue().narrow(least, Instant::now());
+    }
+
+    /// Gives out more again, where it does not give out all.
+    pub(super) fn widen(&self) {
+        let next = {
+            let mut queue = self.queue();
+            if queue.is_wide() {
+                return;
+            }
+            queue.widen(Instant::now())
+        };
+        for (sender, since) in next {
+            self.0.metrics.in_use.inc();
+            drop(sender.send(self.place(since.elapsed())));
         }
     }
 

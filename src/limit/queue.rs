@@ -28,6 +28,8 @@ pub struct Bounds {
 #[derive(Debug)]
 pub struct Queue<W> {
     bounds: Bounds,
+    /// How many places are given out: all, unless that is more than the machine can bear.
+    allowed: usize,
     taken: usize,
     waiting: usize,
     lines: HashMap<Caller, Line<W>>,
@@ -77,6 +79,7 @@ impl<W> Queue<W> {
     pub fn new(bounds: Bounds) -> Self {
         Self {
             bounds,
+            allowed: bounds.places,
             taken: 0,
             waiting: 0,
             lines: HashMap::new(),
@@ -104,9 +107,9 @@ impl<W> Queue<W> {
         clock: impl Fn() -> Instant,
         waiter: impl FnOnce() -> W,
     ) -> Arrival<W> {
-        if self.taken < self.bounds.places {
+        if self.taken < self.allowed {
             self.taken += 1;
-            if self.taken == self.bounds.places {
+            if self.taken == self.allowed {
                 self.throughput.full(clock());
             }
             return Arrival::Admitted;
@@ -136,7 +139,7 @@ impl<W> Queue<W> {
     /// A place comes free. Who has it next, and since when they have waited: they must
     /// take it, or leave in their turn.
     pub fn leave(&mut self, clock: impl Fn() -> Instant) -> Option<(W, Instant)> {
-        if self.taken < self.bounds.places {
+        if self.taken < self.allowed {
             self.taken -= 1;
             return None;
         }
@@ -145,7 +148,7 @@ impl<W> Queue<W> {
         if next.is_none() {
             self.taken -= 1;
         }
-        self.throughput.left(now, self.taken >= self.bounds.places);
+        self.throughput.left(now, self.taken >= self.allowed);
         next
     }
 
@@ -153,6 +156,34 @@ impl<W> Queue<W> {
     /// taken than there are, until some leave.
     pub fn come_back(&mut self) {
         self.taken += 1;
+    }
+
+    /// Gives out half of those that are taken, but no less than `least`: nobody has to go,
+    /// but who goes is not followed for a while.
+    pub fn narrow(&mut self, least: usize, now: Instant) {
+        let fewer = self.allowed.min(self.taken) / 2;
+        self.allowed = fewer.max(least).min(self.allowed);
+        if self.taken >= self.allowed {
+            self.throughput.full(now);
+        }
+    }
+
+    /// Gives out a little more again, up to all. Who has a place now, as in `leave`.
+    pub fn widen(&mut self, now: Instant) -> Vec<(W, Instant)> {
+        self.allowed = (self.allowed + self.allowed.div_ceil(16)).min(self.bounds.places);
+        let mut next = Vec::new();
+        while self.taken < self.allowed
+            && let Some(waiter) = self.next(now)
+        {
+            self.taken += 1;
+            next.push(waiter);
+        }
+        next
+    }
+
+    /// Whether all places are given out.
+    pub fn is_wide(&self) -> bool {
+        self.allowed == self.bounds.places
     }
 
     /// One who waits does so no longer. False where they are not waiting.
@@ -169,7 +200,7 @@ impl<W> Queue<W> {
 
     /// The next one in turn, if a place may be given on.
     fn next(&mut self, now: Instant) -> Option<(W, Instant)> {
-        if self.taken > self.bounds.places {
+        if self.taken > self.allowed {
             return None;
         }
         let caller = self.turns.pop_front()?;
@@ -388,5 +419,40 @@ mod tests {
         assert_eq!(queue.leave(|| now), Some(("b", now)));
         assert_eq!(queue.leave(|| now), None);
         assert_eq!(queue.taken(), 0);
+    }
+
+    #[test]
+    fn what_the_machine_cannot_bear_is_not_given_out_for_a_while() {
+        let (mut queue, now) = (queue(100, 9), Instant::now());
+        let arrive = |queue: &mut Queue<_>| queue.arrive(caller(1), || now, || "a");
+        for _ in 0..20 {
+            arrive(&mut queue);
+        }
+
+        queue.narrow(4, now);
+        // 10 of 20: ten leave and nobody follows.
+        arrive(&mut queue);
+        for _ in 0..10 {
+            assert_eq!(queue.leave(|| now), None);
+        }
+        assert_eq!(queue.leave(|| now), Some(("a", now)));
+        assert_eq!((queue.taken(), queue.waiting(), queue.is_wide()), (10, 0, false));
+
+        // 5, and then the least, while 10 have a place.
+        queue.narrow(4, now);
+        queue.narrow(4, now);
+        arrive(&mut queue);
+        arrive(&mut queue);
+        assert_eq!(queue.widen(now), []);
+        while queue.taken() > 5 {
+            queue.leave(|| now);
+        }
+        assert_eq!(queue.widen(now).len(), 1);
+        assert_eq!(queue.widen(now).len(), 1);
+        for _ in 0..60 {
+            queue.widen(now);
+        }
+        assert!(queue.is_wide());
+        assert_eq!(queue.taken(), 7);
     }
 }
