@@ -1,6 +1,6 @@
 //! Every layer, outermost first, each with the reason why it sits there.
 
-use super::{Readiness, Refusal, rate::Rate, recording::Recording};
+use super::{Readiness, Refusal, rate::Rate, recording::Recording, unread};
 use crate::{
     decode::Deadline,
     failure::{Code, Failure, Fault},
@@ -97,7 +97,11 @@ fn gates_in_order<const N: usize>(
     let gates = Arc::clone(gates);
     ValidateRequestHeaderLayer::custom(move |request: &mut Request| {
         let checked = checks.iter().try_for_each(|check| check(&gates, request));
-        checked.map_err(|failure| Refusal(failure).into_response())
+        checked.map_err(|failure| {
+            let mut response = Refusal(failure).into_response();
+            unread::keep(request, &mut response);
+            response
+        })
     })
 }
 

@@ -16,6 +16,7 @@ mod problem;
 mod rate;
 mod recording;
 mod router;
+mod unread;
 
 pub use connection::{Grants, Server, Watch};
 pub use layers::{AllowedHosts, Gates, layered};

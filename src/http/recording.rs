@@ -6,6 +6,7 @@ use super::{
     connection::{Pace, Peer, Reader},
     problem,
     router::method_label,
+    unread::Draining,
 };
 use crate::{
     failure::Failure,
@@ -80,9 +81,9 @@ where
         let is_head = request.method() == Method::HEAD;
         let is_http_1 = request.version() < Version::HTTP_2;
         let must_read = is_http_1 && !request.body().is_end_stream();
-        let guard = Some(Guard { record, pace });
-        let future = self.inner.call(request);
-        RecordedFuture { future, guard, gates, is_head, is_http_1, must_read }
+        let guard = Guard { record, pace };
+        let story = Some(Story { guard, gates, is_head, is_http_1, must_read });
+        RecordedFuture { future: self.inner.call(request), answer: None, story }
     }
 }
 
@@ -150,13 +151,20 @@ pin_project! {
     pub(super) struct RecordedFuture<F> {
         #[pin]
         future: F,
-        guard: Option<Guard>,
-        gates: Arc<Gates>,
-        is_head: bool,
-        is_http_1: bool,
-        // Whether a body came that must be out of the way before the next request.
-        must_read: bool,
+        // The answer, while the rest of its request is read.
+        answer: Option<(Response, Draining)>,
+        story: Option<Story>,
     }
+}
+
+/// What is known of a request beside its record.
+struct Story {
+    guard: Guard,
+    gates: Arc<Gates>,
+    is_head: bool,
+    is_http_1: bool,
+    /// Whether a body came that must be out of the way before the next request.
+    must_read: bool,
 }
 
 impl<F, B> Future for RecordedFuture<F>
@@ -169,36 +177,58 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let Ok(mut response) = ready!(this.future.poll(context));
-        let Some(guard) = this.guard.take() else {
-            return Poll::Ready(Ok(response.map(Body::new)));
-        };
-        let record = &guard.record;
-        let problem = problem::render(&mut response, record);
-        record.answered(response.status().as_u16());
-        if let Ok(id) = HeaderValue::from_str(&record.head().request_id) {
-            response.headers_mut().insert(REQUEST_ID, id);
+        if this.answer.is_none() {
+            let Ok(mut response) = ready!(this.future.poll(context));
+            let draining = Draining::of(&mut response);
+            let response = response.map(Body::new);
+            match (draining, this.story.as_ref()) {
+                (Some(draining), Some(story)) if story.must_read => {
+                    *this.answer = Some((response, draining));
+                }
+                _ => return Poll::Ready(Ok(told(this.story.take(), response))),
+            }
         }
-        let allowance = record.trail.steps().allowance;
-        if let (Some(rate), Some(allowance)) = (&this.gates.rate, allowance) {
-            rate.tell(allowance, response.headers_mut());
+        if let Some((_, draining)) = this.answer
+            && ready!(draining.poll(context))
+            && let Some(story) = this.story
+        {
+            story.must_read = false;
         }
-        // Of a body that came, the rest is not read: who is not told would send the next
-        // request behind it, to a connection that is about to close.
-        let is_unread = *this.must_read && !record.trail.steps().received;
-        if is_unread || *this.is_http_1 && !this.gates.readiness.is_serving() {
-            response.headers_mut().insert(CONNECTION, const { HeaderValue::from_static("close") });
-        }
-        let response = response.map(|body| problem.unwrap_or_else(|| Body::new(body)));
-        if *this.is_head {
-            // Its body is dropped further out, unread.
-            record.close(Ending::Complete);
-            return Poll::Ready(Ok(response));
-        }
-        let reader = if *this.is_http_1 { None } else { Reader::current() };
-        let rest = Bytes::new();
-        Poll::Ready(Ok(response.map(|body| Body::new(RecordedBody { body, rest, reader, guard }))))
+        let response = this.answer.take().map(|(response, _)| response).unwrap_or_default();
+        Poll::Ready(Ok(told(this.story.take(), response)))
     }
+}
+
+/// Puts into an answer what its request's story says.
+fn told(story: Option<Story>, mut response: Response) -> Response {
+    let Some(Story { guard, gates, is_head, is_http_1, must_read }) = story else {
+        return response;
+    };
+    let record = &guard.record;
+    let problem = problem::render(&mut response, record);
+    record.answered(response.status().as_u16());
+    if let Ok(id) = HeaderValue::from_str(&record.head().request_id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    let allowance = record.trail.steps().allowance;
+    if let (Some(rate), Some(allowance)) = (&gates.rate, allowance) {
+        rate.tell(allowance, response.headers_mut());
+    }
+    // Of a body that came, the rest is not read: who is not told would send the next
+    // request behind it, to a connection that is about to close.
+    let is_unread = must_read && !record.trail.steps().received;
+    if is_unread || is_http_1 && !gates.readiness.is_serving() {
+        response.headers_mut().insert(CONNECTION, const { HeaderValue::from_static("close") });
+    }
+    let response = response.map(|body| problem.unwrap_or(body));
+    if is_head {
+        // Its body is dropped further out, unread.
+        record.close(Ending::Complete);
+        return response;
+    }
+    let reader = if is_http_1 { None } else { Reader::current() };
+    let rest = Bytes::new();
+    response.map(|body| Body::new(RecordedBody { body, rest, reader, guard }))
 }
 
 /// A body that closes the record with its last byte. It is handed on in pieces, and only

@@ -1,6 +1,10 @@
 //! How often one may call, and who is who behind proxies.
 
-use crate::support::app::{Answer, TestApp};
+use crate::support::{
+    app::{Answer, TestApp},
+    raw::Raw,
+};
+use serde_json::json;
 use std::time::Duration;
 
 /// So many at once, and one more each minute.
@@ -153,4 +157,30 @@ async fn from_who_is_no_trusted_proxy_the_header_changes_nothing() {
     assert_eq!(forwarded(&app, &["192.0.2.1"]).await, 200);
     assert_eq!(forwarded(&app, &["192.0.2.2"]).await, 429);
     assert_eq!(forwarded(&app, &["10.0.0.1"]).await, 429);
+}
+
+#[tokio::test]
+async fn who_is_refused_need_not_connect_again_for_it() {
+    let app = TestApp::start(&held_to(1)).await;
+    let mut raw = Raw::connect(app.address).await;
+    let body = json!({ "content": "{*a*}" });
+
+    raw.decode("served", "", &body).await;
+    raw.until("null}}\n").await;
+    for _ in 0..3 {
+        raw.decode("refused", "", &body).await;
+        let answer = raw.until("\r\n\r\n").await;
+        raw.until("}").await;
+
+        assert!(answer.starts_with("HTTP/1.1 429 "), "{answer}");
+        assert!(!answer.contains("connection: close"), "{answer}");
+    }
+    // A body that is not little, or does not come, is not waited for.
+    raw.begin_decode("large", "Content-Type: application/json\r\n", 100_000).await;
+    let answer = raw.rest().await;
+    assert!(answer.contains("HTTP/1.1 429 ") && answer.contains("connection: close"), "{answer}");
+    let mut raw = Raw::connect(app.address).await;
+    raw.begin_decode("absent", "Content-Type: application/json\r\n", 100).await;
+    let answer = raw.rest().await;
+    assert!(answer.contains("HTTP/1.1 429 ") && answer.contains("connection: close"), "{answer}");
 }
