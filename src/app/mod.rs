@@ -24,7 +24,7 @@ use std::{
 };
 use systemd::Supervisor;
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
     sync::watch,
     task::JoinSet,
     time::{sleep, timeout},
@@ -48,17 +48,14 @@ pub enum Ended {
 }
 
 impl Listeners {
-    /// Binds the addresses of the configuration.
-    pub async fn bind(config: &Config) -> anyhow::Result<Self> {
-        let bind = async |address: SocketAddr, key: &str| {
-            let listener = TcpListener::bind(address).await;
-            listener.with_context(|| format!("cannot listen on {address} ({key})"))
+    /// Binds the addresses of the configuration, within a runtime.
+    pub fn bind(config: &Config) -> anyhow::Result<Self> {
+        let bind = |address: SocketAddr, key: &str| {
+            listen(address).with_context(|| format!("cannot listen on {address} ({key})"))
         };
-        let public = bind(config.server.bind, "server.bind").await?;
-        let admin = match config.server.admin_bind {
-            Some(address) => Some(bind(address, "server.admin_bind").await?),
-            None => None,
-        };
+        let public = bind(config.server.bind, "server.bind")?;
+        let admin = config.server.admin_bind;
+        let admin = admin.map(|address| bind(address, "server.admin_bind")).transpose()?;
         Ok(Self { public, admin })
     }
 
@@ -76,6 +73,19 @@ impl Listeners {
         }
         Ok(addresses)
     }
+}
+
+/// How many connections may wait to be accepted: as many as the system lets. Who finds no
+/// room there tries again after a second, so it must be enough for a crowd that comes at
+/// once.
+const BACKLOG: u32 = 65_535;
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // Connections of a server that has ended do not keep the next one out.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// The addresses of this machine, as far as the system tells.

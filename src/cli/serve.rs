@@ -79,7 +79,7 @@ fn serve(loaded: &Loaded) -> anyhow::Result<Ended> {
     let writer = start_logging(&loaded.config.telemetry, Standard::output()?, &metrics)?;
     raise_descriptors(&loaded.config);
     let ended = runtime.block_on(async {
-        let listeners = Listeners::bind(&loaded.config).await?;
+        let listeners = Listeners::bind(&loaded.config)?;
         let run =
             app::run(&loaded.config, &loaded.settings, Arc::clone(&metrics), listeners, shutdown);
         tokio::select! {

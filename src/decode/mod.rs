@@ -34,6 +34,7 @@ use std::{
     task::Poll,
     time::{Duration, Instant},
 };
+use tokio::time::timeout;
 
 /// Runs decodes.
 pub struct Decoder {
@@ -134,9 +135,6 @@ pub struct Done {
     pub place: Option<Place>,
 }
 
-/// How much of a text is scanned before others have their turn.
-const TURN: usize = 256 * 1024;
-
 impl Decoder {
     /// A decoder that fetches under a policy. Without pools, all that comes runs at once.
     pub fn new(
@@ -220,6 +218,51 @@ async fn within<T>(
     }
 }
 
+/// How much of a document is scanned at a time: of the worst, in about a millisecond.
+const PIECE: usize = 16 * 1024;
+
+/// How much is scanned before what was found in it must be taken.
+const UNTAKEN: usize = 256 * 1024;
+
+/// How long nothing of a document may arrive before others have its place.
+const LEND_AFTER: Duration = Duration::from_millis(50);
+
+/// The processor, as one decode has it.
+struct Turn<'a> {
+    pool: Option<&'a Pool>,
+    began: Instant,
+}
+
+impl<'a> Turn<'a> {
+    /// How long it is had at a time.
+    const LENGTH: Duration = Duration::from_millis(1);
+
+    fn begin(pool: Option<&'a Pool>) -> Self {
+        Self { pool, began: Instant::now() }
+    }
+
+    /// Lets others have a turn, where this one is over.
+    async fn pass(&mut self) {
+        if self.began.elapsed() > Self::LENGTH {
+            self.note();
+            tokio::task::yield_now().await;
+            self.began = Instant::now();
+        }
+    }
+
+    fn note(&self) {
+        if let Some(pool) = self.pool {
+            pool.worked(self.began.elapsed());
+        }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.note();
+    }
+}
+
 /// A decode under way.
 struct Run<'a> {
     decoder: &'a Decoder,
@@ -237,20 +280,13 @@ impl Run<'_> {
     async fn content(&self, text: &[u8], reply: Reply<'_>) -> Result<Summary, Stopped> {
         self.trail.steps().complete.get_or_insert_with(Instant::now);
         let mut pass = self.pass(Charset::UTF_8, reply.form);
-        for (at, piece) in text.chunks(TURN).enumerate() {
-            if at > 0 {
-                tokio::task::yield_now().await;
-            }
-            if self.push(&mut pass, piece)?.is_break() {
-                break;
-            }
-            taken(reply.is_taken, self.trail).await;
-        }
+        // Whatever it wants, there is no more.
+        let _ = self.scan(&mut pass, text, reply.is_taken).await?;
         self.handed_over(pass)
     }
 
-    /// While nothing arrives, the place is lent to others: who sends slowly, or means to
-    /// be in the way, takes none.
+    /// While nothing arrives for a while, the place is lent to others: who sends slowly, or
+    /// means to be in the way, takes none.
     async fn upload(
         &self,
         mut upload: Upload,
@@ -259,23 +295,21 @@ impl Run<'_> {
     ) -> Result<Summary, Stopped> {
         self.trail.steps().uploading = true;
         let mut pass = self.pass(upload.charset, reply.form);
+        let mut next = async || poll_fn(|context| upload.bytes.as_mut().poll_next(context)).await;
         loop {
-            let arrived = poll_fn(|context| {
-                let polled = upload.bytes.as_mut().poll_next(context);
-                if let (Poll::Pending, Some(place)) = (&polled, place.as_mut()) {
-                    place.lend();
+            let arrived = match timeout(LEND_AFTER, next()).await {
+                Ok(arrived) => arrived,
+                Err(_) => {
+                    place.iter_mut().for_each(Place::lend);
+                    let arrived = next().await;
+                    place.iter_mut().for_each(Place::take_back);
+                    arrived
                 }
-                polled
-            });
-            let arrived = arrived.await;
-            if let Some(place) = place.as_mut() {
-                place.take_back();
-            }
+            };
             let Some(bytes) = arrived else { break };
-            if self.push(&mut pass, &bytes?)?.is_break() {
+            if self.scan(&mut pass, &bytes?, reply.is_taken).await?.is_break() {
                 break;
             }
-            taken(reply.is_taken, self.trail).await;
         }
         {
             let mut steps = self.trail.steps();
@@ -289,12 +323,32 @@ impl Run<'_> {
         Pass::new(&self.options, charset, self.output, form)
     }
 
-    /// Scans the next bytes.
+    /// Scans the next bytes, turn by turn, and waits until what was found is taken.
+    async fn scan(
+        &self,
+        pass: &mut Pass<'_>,
+        bytes: &[u8],
+        is_taken: &(dyn Fn() -> bool + Sync),
+    ) -> Result<ControlFlow<()>, Stopped> {
+        for pieces in bytes.chunks(UNTAKEN) {
+            let mut turn = (bytes.len() > PIECE).then(|| Turn::begin(self.pool));
+            for piece in pieces.chunks(PIECE) {
+                if self.push(pass, piece)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+                if let Some(turn) = &mut turn {
+                    turn.pass().await;
+                }
+            }
+            drop(turn);
+            taken(is_taken, self.trail).await;
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Scans the next bytes at once.
     fn push(&self, pass: &mut Pass<'_>, bytes: &[u8]) -> Result<ControlFlow<()>, Stopped> {
         let flow = pass.push(bytes)?;
-        if let Some(pool) = self.pool {
-            pool.worked(bytes.len() as u64);
-        }
         let mut steps = self.trail.steps();
         steps.bytes += bytes.len() as u64;
         steps.secrets = pass.secrets();

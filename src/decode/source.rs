@@ -1,6 +1,6 @@
 //! Decoding what stands at a URL.
 
-use super::{Deadline, Reply, Run, Stopped, TURN, caller_was_slow, failing, taken};
+use super::{Deadline, Reply, Run, Stopped, Turn, caller_was_slow, failing, taken};
 use crate::{
     answer::Fetch,
     failure::{Code, Failure},
@@ -12,7 +12,7 @@ use crate::{
 use std::{ops::ControlFlow, sync::Arc, time::Instant};
 
 /// How much of what arrives packed is unpacked at a time: up to a thousand times as much.
-const PIECE: usize = 512;
+const PACKED: usize = 512;
 
 /// An unpacked document this much larger than what arrived looks like a bomb.
 const SUSPICIOUS: u64 = 100;
@@ -69,15 +69,10 @@ impl Run<'_> {
             let Some(chunk) = chunk else { break };
             attempt.bytes += chunk.len() as u64;
             match &mut document.gunzip {
-                None => flow = self.push(&mut pass, &chunk)?,
+                None => flow = self.scan(&mut pass, &chunk, reply.is_taken).await?,
                 Some(gunzip) => {
-                    let mut unpacked_before = self.trail.steps().bytes;
-                    for piece in chunk.chunks(PIECE) {
-                        let unpacked = self.trail.steps().bytes;
-                        if unpacked - unpacked_before > TURN as u64 {
-                            unpacked_before = unpacked;
-                            tokio::task::yield_now().await;
-                        }
+                    let mut turn = Turn::begin(self.pool);
+                    for piece in chunk.chunks(PACKED) {
                         let mut pushed = Ok(());
                         let unpacked =
                             gunzip.push(piece, &mut |bytes| match self.push(&mut pass, bytes) {
@@ -92,6 +87,7 @@ impl Run<'_> {
                         if flow.is_break() {
                             break;
                         }
+                        turn.pass().await;
                     }
                 }
             }

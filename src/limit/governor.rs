@@ -4,7 +4,7 @@
 //! decodes as there are places, all with something to scan, would each take that many times
 //! as long, and whatever else is to be done (a probe, a refusal) would wait for a turn among
 //! them. The governor sees that by how late it is woken itself. Then the pool whose decodes
-//! do most of the work gives out fewer places, until it is woken in time again.
+//! do much of the computing gives out fewer places, until it is woken in time again.
 
 use super::Pool;
 use std::{
@@ -21,8 +21,9 @@ const EVERY: Duration = Duration::from_millis(20);
 const LATE: Duration = Duration::from_millis(8);
 /// and so late is in time.
 const IN_TIME: Duration = Duration::from_millis(3);
-/// A pool that does less than this part of the work is left alone.
-const SHARE: u64 = 4;
+/// A pool whose decodes have less than this part of a processor is left alone: whatever
+/// makes the machine late, it is not they.
+const SHARE: u32 = 4;
 
 /// Governs pools for as long as it is asked to.
 pub async fn govern(pools: &[Pool]) -> Infallible {
@@ -32,12 +33,11 @@ pub async fn govern(pools: &[Pool]) -> Infallible {
         let due = Instant::now() + EVERY;
         sleep_until(due.into()).await;
         let late = due.elapsed();
-        let work: Vec<u64> = pools.iter().map(Pool::take_work).collect();
-        let most = work.iter().sum::<u64>() / SHARE;
-        for (pool, work) in pools.iter().zip(work) {
-            if late > LATE && work > most {
+        for pool in pools {
+            let has_share = pool.take_worked() > (EVERY + late) / SHARE;
+            if late > LATE && has_share {
                 pool.narrow(least);
-            } else if late < IN_TIME {
+            } else if late < IN_TIME || !has_share {
                 pool.widen();
             }
         }

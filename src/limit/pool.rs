@@ -19,8 +19,8 @@ use tokio::{sync::oneshot, time::timeout_at};
 pub struct Pool(Arc<Shared>);
 
 struct Shared {
-    /// The work of those who have a place since it was last asked for.
-    work: AtomicU64,
+    /// Nanoseconds for which those who have a place have had a processor.
+    worked: AtomicU64,
     queue: Mutex<Queue<oneshot::Sender<Place>>>,
     max_wait: Duration,
     metrics: PoolMetrics,
@@ -47,8 +47,8 @@ impl Pool {
     pub fn new(bounds: Bounds, metrics: PoolMetrics) -> Self {
         metrics.limit.set(i64::try_from(bounds.places).unwrap_or(i64::MAX));
         let queue = Mutex::new(Queue::new(bounds));
-        let (work, max_wait) = (AtomicU64::new(0), bounds.max_wait);
-        Self(Arc::new(Shared { work, queue, max_wait, metrics }))
+        let (worked, max_wait) = (AtomicU64::new(0), bounds.max_wait);
+        Self(Arc::new(Shared { worked, queue, max_wait, metrics }))
     }
 
     /// Has a place at once, or will wait for one, or has none.
@@ -98,14 +98,14 @@ impl Pool {
         }
     }
 
-    /// Work was done by one who has a place; in whatever unit, the same for all pools.
-    pub fn worked(&self, work: u64) {
-        self.0.work.fetch_add(work, Relaxed);
+    /// One who has a place has had a processor for so long.
+    pub fn worked(&self, time: Duration) {
+        self.0.worked.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Relaxed);
     }
 
-    /// The work since this was last asked.
-    pub(super) fn take_work(&self) -> u64 {
-        self.0.work.swap(0, Relaxed)
+    /// How long they have had since this was last asked.
+    pub(super) fn take_worked(&self) -> Duration {
+        Duration::from_nanos(self.0.worked.swap(0, Relaxed))
     }
 
     /// Gives out fewer places, but no less than that.

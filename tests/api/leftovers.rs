@@ -160,7 +160,7 @@ async fn no_task_is_left() {
     std::fs::write(file.path(), config).expect("written");
     let loaded = Config::load(Some(file.path()), [], &[]).expect("a configuration");
     let metrics = Arc::new(Metrics::new(ROUTES).expect("metrics"));
-    let listeners = Listeners::bind(&loaded.config).await.expect("a port");
+    let listeners = Listeners::bind(&loaded.config).expect("a port");
     let address = listeners.public.local_addr().expect("bound");
     let (stop, stopped) = oneshot::channel::<()>();
     let counted = Arc::clone(&metrics);

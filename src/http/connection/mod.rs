@@ -13,28 +13,19 @@ pub(super) use pace::Pace;
 pub(super) use reader::Reader;
 
 use crate::telemetry::Metrics;
-use axum::{
-    Router,
-    body::Body,
-    http::{HeaderName, HeaderValue, StatusCode, header::CONNECTION},
-    response::Response,
-    routing::future::RouteFuture,
-};
+use axum::{Router, body::Body, response::Response, routing::future::RouteFuture};
 use hyper::{
     body::Incoming,
     server::conn::{http1, http2},
 };
 use hyper_util::rt::TokioIo;
 use pace::{LAST_WORDS, Patience, ticks};
-use pin_project_lite::pin_project;
 use reader::Readers;
 use std::{
     convert::Infallible,
     io,
     net::{IpAddr, SocketAddr},
-    pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
     time::Duration,
 };
 use stream::Stream;
@@ -243,53 +234,11 @@ struct Requests {
 impl hyper::service::Service<hyper::Request<Incoming>> for Requests {
     type Response = Response;
     type Error = Infallible;
-    type Future = Answering;
+    type Future = RouteFuture<Infallible>;
 
-    fn call(&self, request: hyper::Request<Incoming>) -> Answering {
-        let Served { routes, grants, .. } = &*self.served;
-        if head_size(&request) > grants.max_header_bytes {
-            return Answering::Refused { response: Some(head_too_large()) };
-        }
+    fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(self.peer.clone());
-        Answering::Routed { future: routes.clone().call(request) }
+        self.served.routes.clone().call(request)
     }
-}
-
-pin_project! {
-    /// An answer in the making.
-    #[project = AnsweringProjected]
-    enum Answering {
-        Routed { #[pin] future: RouteFuture<Infallible> },
-        Refused { response: Option<Response> },
-    }
-}
-
-impl Future for Answering {
-    type Output = Result<Response, Infallible>;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project() {
-            AnsweringProjected::Routed { future } => future.poll(context),
-            AnsweringProjected::Refused { response } => {
-                Poll::Ready(Ok(response.take().unwrap_or_default()))
-            }
-        }
-    }
-}
-
-/// What the parser reads in one go may be more than it would have waited for.
-fn head_size(request: &hyper::Request<Incoming>) -> usize {
-    let uri = request.uri();
-    let target = uri.path().len() + uri.query().map_or(0, str::len);
-    let header = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
-    target + request.headers().iter().map(header).sum::<usize>()
-}
-
-/// As the parser would have said it.
-fn head_too_large() -> Response {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    response
 }

@@ -162,7 +162,8 @@ impl State {
 
 impl Pace {
     pub(super) fn new(clock: Arc<Clock>) -> Arc<Self> {
-        let state = State { requests: 0, awaits: Awaits::First, since: clock.now() };
+        // However late the watch is, a new connection has all of its time.
+        let state = State { requests: 0, awaits: Awaits::First, since: clock.move_on() };
         Arc::new(Self {
             clock,
             state: AtomicU64::new(state.pack()),

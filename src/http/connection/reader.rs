@@ -72,7 +72,7 @@ impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Readers {
 
 async fn is_over(reader: &Reader, write: Duration, longest: Duration) {
     let end = Instant::now() + longest;
-    let mut looks = interval((write / 8).clamp(Clock::TICK, Duration::from_secs(1)));
+    let mut looks = interval((write / 8).clamp(Clock::TICK, Duration::from_millis(200)));
     while Instant::now() < end && reader.full_for() <= ticks(write) {
         looks.tick().await;
     }
