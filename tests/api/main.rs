@@ -18,6 +18,16 @@ mod denied;
 mod fetching;
 // Fetches that end early, and connections to sources.
 mod giving_up;
+// Clients of HTTP/1 that say nothing, drip, do not read, or tear the connection.
+mod hostile;
+// More clients than there is room for.
+mod hostile_crowd;
+// Requests of HTTP/1 that two readers could take for different ones, or that are too large.
+mod hostile_framing;
+// Clients of HTTP/2 that flood, or break the rules.
+mod hostile_http_2;
+// Streams of HTTP/2 that are left, or whose answer is not read.
+mod hostile_streams;
 // What is secret stays out of everything that is kept or told.
 mod hygiene;
 // What is left of connections and requests that are over: nothing.

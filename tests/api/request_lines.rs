@@ -17,23 +17,6 @@ use tokio::{
     time::timeout,
 };
 
-/// The `request` lines of an id, when a later request has its line.
-async fn lines(app: &TestApp, id: &str) -> Vec<Value> {
-    app.request_line(id).await;
-    let later = app.get("/problems").await;
-    app.request_line(later.header("x-request-id").expect("an id")).await;
-    let lines = app.log_lines();
-    let parsed = lines.iter().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-    parsed.filter(|line| line["message"] == "request" && line["request_id"] == id).collect()
-}
-
-/// The one line of an id.
-async fn line(app: &TestApp, id: &str) -> Value {
-    let mut lines = lines(app, id).await;
-    assert_eq!(lines.len(), 1, "{lines:#?}");
-    lines.remove(0)
-}
-
 #[tokio::test]
 async fn a_line_says_what_was_asked_and_what_came_of_it() {
     let upstream = Upstream::tls().await;
@@ -45,7 +28,7 @@ async fn a_line_says_what_was_asked_and_what_came_of_it() {
 
     Answer::of(request.header("traceparent", format!("00-{trace}-1234567890123456-01"))).await;
 
-    let line = line(&app, "mine").await;
+    let line = app.only_line("mine").await;
     let members = line.as_object().expect("an object");
     let mut names: Vec<&str> = members.keys().map(String::as_str).collect();
     names.sort_unstable();
@@ -129,7 +112,7 @@ async fn every_refusal_has_one_line() {
         let answer = client.execute(request).await.expect("an answer");
 
         assert_eq!(answer.status(), status, "{id}");
-        let line = line(&app, id).await;
+        let line = app.only_line(id).await;
         assert_eq!((&line["status"], &line["code"]), (&json!(status), &json!(code)), "{line}");
         assert_eq!(line["level"], level, "{line}");
         assert_ne!(line["blame"], "none", "{line}");
@@ -169,7 +152,7 @@ async fn who_leaves_has_one_line_wherever_that_happens() {
         ("fetching", 499),
         ("streaming", 200),
     ] {
-        let line = line(&app, id).await;
+        let line = app.only_line(id).await;
         assert_eq!(line["outcome"], "cancelled", "{line}");
         assert_eq!(line["code"], "cancelled", "{line}");
         assert_eq!(line["blame"], "none", "{line}");

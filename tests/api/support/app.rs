@@ -226,6 +226,18 @@ impl TestApp {
         }
     }
 
+    /// The same, once nothing is under way any more, and nobody connected but who asks here.
+    pub(crate) async fn at_rest(&self) -> BTreeMap<String, f64> {
+        let is_zero = |metrics: &BTreeMap<String, f64>, series: &str| metrics[series] == 0.0;
+        self.metrics_when(|metrics| {
+            is_zero(metrics, "decoder_http_requests_in_flight")
+                && is_zero(metrics, "decoder_pool_in_use{pool=\"inline\"}")
+                && is_zero(metrics, "decoder_pool_in_use{pool=\"fetch\"}")
+                && metrics["decoder_http_connections"] == 1.0
+        })
+        .await
+    }
+
     /// The first line of the log that a test looks for, once it is written.
     pub(crate) async fn log_line(&self, is_it: impl Fn(&Value) -> bool) -> Value {
         self.log.wait_for(is_it).await
@@ -235,6 +247,24 @@ impl TestApp {
     pub(crate) async fn request_line(&self, request_id: &str) -> Value {
         let is_it = |line: &Value| line["message"] == "request" && line["request_id"] == request_id;
         self.log_line(is_it).await
+    }
+
+    /// The `request` lines of this request, when a later request has its line.
+    pub(crate) async fn request_lines(&self, request_id: &str) -> Vec<Value> {
+        let later = self.get("/problems").await;
+        self.request_line(later.header("x-request-id").expect("an id")).await;
+        let lines = self.log_lines();
+        let parsed = lines.iter().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        let is_it = |line: &Value| line["message"] == "request" && line["request_id"] == request_id;
+        parsed.filter(is_it).collect()
+    }
+
+    /// The one `request` line of this request.
+    pub(crate) async fn only_line(&self, request_id: &str) -> Value {
+        self.request_line(request_id).await;
+        let mut lines = self.request_lines(request_id).await;
+        assert_eq!(lines.len(), 1, "{lines:#?}");
+        lines.remove(0)
     }
 
     /// All lines of the log so far.

@@ -1,6 +1,7 @@
 //! What the tests stand on; it asserts nothing about the service but that it answers.
 
 pub(crate) mod app;
+pub(crate) mod frames;
 pub(crate) mod raw;
 pub(crate) mod upload;
 pub(crate) mod upstream;

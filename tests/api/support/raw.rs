@@ -4,8 +4,8 @@ use super::app::Answer;
 use std::{net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    time::timeout,
+    net::{TcpSocket, TcpStream},
+    time::{sleep, timeout},
 };
 
 /// How long anything may take that is waited for.
@@ -47,6 +47,16 @@ fn parse(bytes: &[u8]) -> Answer {
     }
 }
 
+/// A connection that has room for next to nothing that is not read.
+pub(crate) async fn narrow(address: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("set");
+    socket.connect(address).await.expect("a connection")
+}
+
+/// How long a client that is slow on purpose waits before the next byte.
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// One connection; dropping it is leaving.
 pub(crate) struct Raw {
     stream: TcpStream,
@@ -58,6 +68,11 @@ impl Raw {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.expect("a connection");
         Self { stream, received: Vec::new() }
+    }
+
+    /// One that has room for next to nothing that it does not read.
+    pub(crate) async fn connect_narrow(address: SocketAddr) -> Self {
+        Self { stream: narrow(address).await, received: Vec::new() }
     }
 
     /// Writes a text as it is.
@@ -112,6 +127,41 @@ impl Raw {
         read.expect("all answers in time").expect("readable");
         drop(writer.await.expect("no panic").expect("written"));
         String::from_utf8(answers).expect("UTF-8")
+    }
+
+    /// Sends a byte at a time while the service listens, and reads until it closes.
+    pub(crate) async fn drip(mut self, text: impl AsRef<[u8]>) -> String {
+        let (mut reading, mut writing) = self.stream.split();
+        let dripping = async {
+            for byte in text.as_ref() {
+                if writing.write_all(&[*byte]).await.is_err() {
+                    break;
+                }
+                sleep(PAUSE).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            _ = timeout(PATIENCE, reading.read_to_end(&mut self.received)) => {}
+            () = dripping => {}
+        }
+        self.rest().await
+    }
+
+    /// Reads a little at a time, for as long as nobody ends it.
+    pub(crate) async fn sip<T>(&mut self) -> T {
+        let mut little = [0; 512];
+        // A reset is an end, too.
+        while let Ok(read @ 1..) = self.stream.read(&mut little).await {
+            self.received.extend_from_slice(&little[..read]);
+            sleep(PAUSE).await;
+        }
+        std::future::pending().await
+    }
+
+    /// Leaves as a client does whose plug is pulled: the connection is reset.
+    pub(crate) fn reset(self) {
+        self.stream.set_zero_linger().expect("set");
     }
 
     /// Reads until the service closes the connection.
