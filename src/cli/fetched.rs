@@ -51,6 +51,7 @@ pub(super) fn run(source: &str, config: &ConfigArgs, arguments: &DecodeArgs) -> 
         allow_partial: false,
         // Nobody else is here.
         caller: Caller::from(IpAddr::from(Ipv4Addr::LOCALHOST)),
+        place: None,
         began,
         deadline: None,
     };

@@ -22,7 +22,7 @@ use crate::{
     limit::{Caller, Entry, Place, Pool, Shed},
     policy::{ApprovedTarget, Policy},
     scan::{Charset, Options, StoppedBy, Summary},
-    telemetry::{Input, Metrics, Trail},
+    telemetry::{Input, Metrics, PoolKind, Trail},
 };
 use bytes::Bytes;
 use futures_core::Stream;
@@ -75,6 +75,8 @@ pub struct Job {
     pub allow_partial: bool,
     /// Who asks for it, among those who wait for a place.
     pub caller: Caller,
+    /// The place that it has already.
+    pub place: Option<Place>,
     /// When the request came.
     pub began: Instant,
     /// When it must be over.
@@ -161,22 +163,18 @@ impl Decoder {
 
     /// Does the job, once there is a place for it, and writes its answer.
     pub async fn decode(&self, job: Job, reply: Reply<'_>, trail: &Trail) -> Result<Done, Stopped> {
-        let Job { document, mut options, output, allow_partial, caller, began, deadline } = job;
+        let Job { document, mut options, output, allow_partial, caller, place, .. } = job;
+        let (began, deadline) = (job.began, job.deadline);
         options.max_bytes = Some(self.limits.max_document_bytes);
-        let is_source = matches!(document, Document::Source(_));
-        trail.steps().input = Some(if is_source { Input::Source } else { Input::Content });
-        let pool = self.pools.as_ref().map(|of| if is_source { &of.fetch } else { &of.inline });
-        let mut place = match pool {
-            Some(pool) => Some(match pool.enter(caller) {
-                Entry::Admitted(place) => place,
-                Entry::Refused(shed) => return Err(overloaded(shed)),
-                // Boxed, so that those who wait for little carry little.
-                Entry::Waits(waiting) => {
-                    let place = async { waiting.place().await.map_err(overloaded) };
-                    Box::pin(within(deadline, trail, place)).await?
-                }
-            }),
-            None => None,
+        let (input, kind) = match &document {
+            Document::Source(_) => (Input::Source, PoolKind::Fetch),
+            Document::Content(_) | Document::Upload(_) => (Input::Content, PoolKind::Inline),
+        };
+        trail.steps().input = Some(input);
+        let pool = self.pool(kind);
+        let mut place = match place {
+            Some(place) if place.is_of(pool) => Some(place),
+            _ => self.enter(kind, caller, deadline, trail).await?,
         };
         let waited = place.as_ref().map(Place::waited).unwrap_or_default();
         let run = Run { decoder: self, pool, options, output, allow_partial, began, waited, trail };
@@ -188,6 +186,34 @@ impl Decoder {
             }
         };
         Ok(Done { summary, place })
+    }
+
+    /// Takes a place for a decode of a kind, or waits for one; none where there are no pools.
+    pub async fn enter(
+        &self,
+        kind: PoolKind,
+        caller: Caller,
+        deadline: Option<Deadline>,
+        trail: &Trail,
+    ) -> Result<Option<Place>, Stopped> {
+        let Some(pool) = self.pool(kind) else { return Ok(None) };
+        match pool.enter(caller) {
+            Entry::Admitted(place) => Ok(Some(place)),
+            Entry::Refused(shed) => Err(overloaded(shed)),
+            // Boxed, so that those who wait for little carry little.
+            Entry::Waits(waiting) => {
+                let place = async { waiting.place().await.map(Some).map_err(overloaded) };
+                Box::pin(within(deadline, trail, place)).await
+            }
+        }
+    }
+
+    fn pool(&self, kind: PoolKind) -> Option<&Pool> {
+        let pools = self.pools.as_ref()?;
+        Some(match kind {
+            PoolKind::Inline => &pools.inline,
+            PoolKind::Fetch => &pools.fetch,
+        })
     }
 }
 
@@ -226,6 +252,19 @@ const UNTAKEN: usize = 256 * 1024;
 
 /// How long nothing of a document may arrive before others have its place.
 const LEND_AFTER: Duration = Duration::from_millis(50);
+
+/// Waits for what a client sends; where nothing comes for a while, others have the place
+/// meanwhile.
+pub async fn lending<T>(place: &mut Option<Place>, next: impl Future<Output = T>) -> T {
+    let mut next = std::pin::pin!(next);
+    if let Ok(arrived) = timeout(LEND_AFTER, &mut next).await {
+        return arrived;
+    }
+    place.iter_mut().for_each(Place::lend);
+    let arrived = next.await;
+    place.iter_mut().for_each(Place::take_back);
+    arrived
+}
 
 /// The processor, as one decode has it.
 struct Turn<'a> {
@@ -295,17 +334,9 @@ impl Run<'_> {
     ) -> Result<Summary, Stopped> {
         self.trail.steps().uploading = true;
         let mut pass = self.pass(upload.charset, reply.form);
-        let mut next = async || poll_fn(|context| upload.bytes.as_mut().poll_next(context)).await;
         loop {
-            let arrived = match timeout(LEND_AFTER, next()).await {
-                Ok(arrived) => arrived,
-                Err(_) => {
-                    place.iter_mut().for_each(Place::lend);
-                    let arrived = next().await;
-                    place.iter_mut().for_each(Place::take_back);
-                    arrived
-                }
-            };
+            let next = poll_fn(|context| upload.bytes.as_mut().poll_next(context));
+            let arrived = lending(place, next).await;
             let Some(bytes) = arrived else { break };
             if self.scan(&mut pass, &bytes?, reply.is_taken).await?.is_break() {
                 break;

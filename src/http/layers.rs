@@ -99,7 +99,7 @@ fn gates_in_order<const N: usize>(
         let checked = checks.iter().try_for_each(|check| check(&gates, request));
         checked.map_err(|failure| {
             let mut response = Refusal(failure).into_response();
-            unread::keep(request, &mut response);
+            unread::keep(std::mem::take(request.body_mut()), &mut response);
             response
         })
     })

@@ -6,7 +6,6 @@
 
 use axum::{
     body::{Body, HttpBody},
-    extract::Request,
     http::Response,
 };
 use std::{
@@ -28,10 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 struct Unread(Arc<Mutex<Option<Body>>>);
 
 /// Hands the body of a refused request over to its answer, if it is worth it.
-pub(super) fn keep(request: &mut Request, response: &mut Response<Body>) {
-    let length = request.body().size_hint().exact();
+pub(super) fn keep(body: Body, response: &mut Response<Body>) {
+    let length = body.size_hint().exact();
     if length.is_some_and(|length| length > 0 && length <= LITTLE) {
-        let body = std::mem::take(request.body_mut());
         response.extensions_mut().insert(Unread(Arc::new(Mutex::new(Some(body)))));
     }
 }

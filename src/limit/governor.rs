@@ -18,7 +18,7 @@ use tokio::time::sleep_until;
 /// How often it looks.
 const EVERY: Duration = Duration::from_millis(20);
 /// So late is too late,
-const LATE: Duration = Duration::from_millis(8);
+const LATE: Duration = Duration::from_millis(5);
 /// and so late is in time.
 const IN_TIME: Duration = Duration::from_millis(3);
 /// A pool whose decodes have less than this part of a processor is left alone: whatever

@@ -179,6 +179,11 @@ impl Place {
         self.waited
     }
 
+    /// Whether it is a place of this pool.
+    pub fn is_of(&self, pool: Option<&Pool>) -> bool {
+        pool.is_some_and(|pool| Arc::ptr_eq(&self.pool.0, &pool.0))
+    }
+
     /// Lets others have it for as long as there is nothing to do here.
     pub fn lend(&mut self) {
         if !self.is_lent {

@@ -4,8 +4,9 @@
 //! turns. Nobody waits who would wait too long: how long it would be is told by how fast
 //! places come free. How long is too long is decided as CoDel does: a burst may wait as
 //! long as it may at all, but where those of a line have waited longer than a tenth of that
-//! for a while, the queue is standing, which helps nobody, and the line is kept so short
-//! that they do not. So what is refused is refused at once, and what is not is served soon.
+//! for a while, the queue is standing, which helps nobody: until it is empty, the line is
+//! kept so short that they do not. So what is refused is refused at once, and what is not is
+//! served soon.
 
 use super::{Caller, throughput::Throughput};
 use std::{
@@ -44,6 +45,8 @@ struct Line<W> {
     waiters: VecDeque<Waiter<W>>,
     /// Since when the first of them has always waited too long.
     late_since: Option<Instant>,
+    /// Whether that was long ago.
+    is_standing: bool,
 }
 
 #[derive(Debug)]
@@ -129,7 +132,7 @@ impl<W> Queue<W> {
         let waiter = Waiter { ticket: self.tickets, since: now, waiter: waiter() };
         let line = self.lines.entry(caller).or_insert_with(|| {
             self.turns.push_back(caller);
-            Line { waiters: VecDeque::new(), late_since: None }
+            Line { waiters: VecDeque::new(), late_since: None, is_standing: false }
         });
         line.waiters.push_back(waiter);
         self.waiting += 1;
@@ -206,7 +209,7 @@ impl<W> Queue<W> {
         let caller = self.turns.pop_front()?;
         let line = self.lines.get_mut(&caller)?;
         let Waiter { since, waiter, .. } = line.waiters.pop_front()?;
-        line.note(now.duration_since(since) > self.bounds.max_wait / TARGET, now);
+        line.note(now.duration_since(since), now, self.bounds.max_wait);
         self.waiting -= 1;
         if line.waiters.is_empty() {
             self.lines.remove(&caller);
@@ -224,11 +227,8 @@ impl<W> Queue<W> {
         let line = self.lines.get_mut(&caller);
         let (own, is_standing) = line.map_or((0, false), |line| {
             let first = line.waiters.front().map(|first| now.duration_since(first.since));
-            if first.is_some_and(|wait| wait > max_wait / TARGET) {
-                line.note(true, now);
-            }
-            let is_late = |since: Instant| now.duration_since(since) >= max_wait / INTERVAL;
-            (line.waiters.len(), line.late_since.is_some_and(is_late))
+            line.note(first.unwrap_or_default(), now, max_wait);
+            (line.waiters.len(), line.is_standing)
         });
         // In each turn before this one's, every line that is long enough has its share.
         let ahead: usize = self.lines.values().map(|line| line.waiters.len().min(own + 1)).sum();
@@ -261,9 +261,11 @@ impl<W> Queue<W> {
 }
 
 impl<W> Line<W> {
-    fn note(&mut self, is_late: bool, now: Instant) {
-        if is_late {
-            self.late_since.get_or_insert(now);
+    /// Its first has waited for so long.
+    fn note(&mut self, wait: Duration, now: Instant, max_wait: Duration) {
+        if wait > max_wait / TARGET {
+            let since = *self.late_since.get_or_insert(now);
+            self.is_standing |= now.duration_since(since) >= max_wait / INTERVAL;
         } else {
             self.late_since = None;
         }
@@ -373,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn a_standing_queue_is_kept_short_until_it_is_served_in_time() {
+    fn a_standing_queue_is_kept_short_until_it_is_empty() {
         let (mut queue, start) = (queue(1, 100), Instant::now());
         queue.arrive(caller(1), || start, || "");
         // A place each 10 ms, and always 20 that wait: 200 ms, which is late.
@@ -394,11 +396,15 @@ mod tests {
         }
         assert!(matches!(queue.arrive(caller(1), || now, || "x"), Arrival::Waits { .. }));
         assert_eq!(queue.arrive(caller(1), || now, || "x"), Arrival::Refused);
-        // One who was served within 50 ms ends it.
+        // To be served within 50 ms does not end it, but that nobody waits any longer.
         for _ in 0..5 {
             now += 10 * MS;
             queue.leave(|| now);
             queue.arrive(caller(1), || now, || "x");
+        }
+        assert_eq!(queue.arrive(caller(1), || now, || "x"), Arrival::Refused);
+        while queue.waiting() > 0 {
+            queue.leave(|| now);
         }
         for _ in 0..10 {
             assert!(matches!(queue.arrive(caller(1), || now, || "x"), Arrival::Waits { .. }));

@@ -4,6 +4,7 @@ use super::super::layers::too_large;
 use crate::{
     decode,
     failure::{Failure, Fault, Outcome},
+    limit::Place,
     telemetry::Trail,
 };
 use axum::body::{Body, Bytes, HttpBody};
@@ -34,13 +35,22 @@ impl Arriving {
         Self { body, trail, patience, waiting: None }
     }
 
-    /// The whole body, in one piece.
-    pub(super) async fn whole(mut self, cap: u64) -> Result<Bytes, Failure> {
+    /// The whole body, in one piece, for a decode that may have a place already.
+    pub(super) async fn whole(
+        mut self,
+        cap: u64,
+        place: &mut Option<Place>,
+    ) -> Result<Bytes, Failure> {
         self.trail.steps().uploading = true;
         let mut first = Bytes::new();
         let mut all = Vec::new();
-        while let Some(data) = poll_fn(|context| Pin::new(&mut self).poll_next(context)).await {
-            let data = data?;
+        loop {
+            let next = poll_fn(|context| Pin::new(&mut self).poll_next(context));
+            let data = match place {
+                Some(_) => Box::pin(decode::lending(place, next)).await,
+                None => next.await,
+            };
+            let Some(data) = data.transpose()? else { break };
             if (first.len() + all.len() + data.len()) as u64 > cap {
                 return Err(too_large(cap));
             }

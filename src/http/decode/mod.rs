@@ -12,6 +12,7 @@ use super::{
     layers::BodyKind,
     problem,
     router::Decoding,
+    unread,
 };
 use crate::{
     answer::{Form, Heading, Json, Ndjson, Output, Report, WipedBuffer},
@@ -19,7 +20,7 @@ use crate::{
     failure::{Code, Failure},
     limit::{Caller, Place},
     scan::Charset,
-    telemetry::Record,
+    telemetry::{PoolKind, Record},
 };
 use asked::{Asked, Options};
 use axum::{
@@ -27,10 +28,10 @@ use axum::{
     extract::{Request, State},
     http::{
         HeaderMap, HeaderValue,
-        header::{CONTENT_ENCODING, CONTENT_TYPE, TRANSFER_ENCODING},
+        header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING},
         request::Parts,
     },
-    response::Response,
+    response::{IntoResponse, Response},
 };
 use body::Arriving;
 use lines::Lines;
@@ -68,7 +69,20 @@ pub(super) async fn decode(
         return Err(Failure::internal("a request without its layers").into());
     };
     let form = accept::best(&parts.headers, &FORMS)?;
-    let read = read(&decoding, &parts, body, &record);
+    let caller = Caller::from(record.head().client);
+    let mut place = None;
+    if is_surely_handed_over(&parts.headers) {
+        let trail = &record.trail;
+        match decoding.decoder.enter(PoolKind::Inline, caller, Some(deadline), trail).await {
+            Ok(taken) => place = taken,
+            Err(stopped) => {
+                let mut response = Refusal(failure(stopped)).into_response();
+                unread::keep(body, &mut response);
+                return Ok(response);
+            }
+        }
+    }
+    let read = read(&decoding, &parts, body, &mut place, &record);
     let (document, options) = match timeout_at(deadline.at.into(), read).await {
         Ok(read) => read?,
         Err(_) => return Err(deadline.passed(&record.trail).into()),
@@ -85,7 +99,8 @@ pub(super) async fn decode(
         options: options.scan,
         output: options.output,
         allow_partial: options.allow_partial,
-        caller: Caller::from(record.head().client),
+        caller,
+        place,
         began: record.began(),
         deadline: Some(deadline),
     };
@@ -97,11 +112,27 @@ pub(super) async fn decode(
     }
 }
 
+/// Whether the request has a document in it, by its head alone: its type says so, or it is
+/// larger than the longest URL with all that may stand beside it. Such a one needs a place
+/// before any of it is read, so that to turn it away costs next to nothing.
+fn is_surely_handed_over(headers: &HeaderMap) -> bool {
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    match BodyKind::of(headers) {
+        BodyKind::Document => true,
+        BodyKind::Json => length.is_some_and(|length: u64| length > LONGEST_WITH_SOURCE),
+        BodyKind::Other => false,
+    }
+}
+
+/// The bytes of a request that names its document, spaces and escapes included.
+const LONGEST_WITH_SOURCE: u64 = 16 * 1024;
+
 /// Reads the request, and the document where it is a part of it.
 async fn read(
     decoding: &Decoding,
     parts: &Parts,
     body: Body,
+    place: &mut Option<Place>,
     record: &Record,
 ) -> Result<(Document, Options), Failure> {
     let headers = &parts.headers;
@@ -118,7 +149,7 @@ async fn read(
         |body| Arriving::new(body, decoding.limits.stall_timeout, Arc::clone(&record.trail));
     match BodyKind::of(headers) {
         BodyKind::Json => {
-            let bytes = arriving(body).whole(decoding.limits.max_request_bytes).await?;
+            let bytes = arriving(body).whole(decoding.limits.max_request_bytes, place).await?;
             let query = parts.uri.query().filter(|query| !query.is_empty());
             let Asked { document, options } = json::parse(&bytes, query, decoding, record)?;
             Ok((document, options))
