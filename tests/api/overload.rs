@@ -194,7 +194,7 @@ async fn a_place_is_held_until_the_last_byte_of_the_answer() {
 
 #[tokio::test]
 async fn who_sends_slowly_is_in_nobodys_way() {
-    let app = TestApp::start("[overload]\ninline = 1\nqueue = 0\n").await;
+    let app = TestApp::start("[overload]\ninline = 1\nmax_wait = \"1h\"\n").await;
     let mut slow = Vec::new();
     for at in 0..10 {
         let (sender, body) = Upload::open();
