@@ -11,9 +11,11 @@
 mod failing;
 mod pass;
 mod source;
+mod turn;
 
 pub use failing::Stopped;
 pub use pass::{Pass, Scanned};
+pub use turn::lending;
 
 use crate::{
     answer::{Form, Output, Timing, WipedBuffer},
@@ -34,7 +36,7 @@ use std::{
     task::Poll,
     time::{Duration, Instant},
 };
-use tokio::time::timeout;
+use turn::Turn;
 
 /// Runs decodes.
 pub struct Decoder {
@@ -249,58 +251,6 @@ const PIECE: usize = 16 * 1024;
 
 /// How much is scanned before what was found in it must be taken.
 const UNTAKEN: usize = 256 * 1024;
-
-/// How long nothing of a document may arrive before others have its place.
-const LEND_AFTER: Duration = Duration::from_millis(50);
-
-/// Waits for what a client sends; where nothing comes for a while, others have the place
-/// meanwhile.
-pub async fn lending<T>(place: &mut Option<Place>, next: impl Future<Output = T>) -> T {
-    let mut next = std::pin::pin!(next);
-    if let Ok(arrived) = timeout(LEND_AFTER, &mut next).await {
-        return arrived;
-    }
-    place.iter_mut().for_each(Place::lend);
-    let arrived = next.await;
-    place.iter_mut().for_each(Place::take_back);
-    arrived
-}
-
-/// The processor, as one decode has it.
-struct Turn<'a> {
-    pool: Option<&'a Pool>,
-    began: Instant,
-}
-
-impl<'a> Turn<'a> {
-    /// How long it is had at a time.
-    const LENGTH: Duration = Duration::from_millis(1);
-
-    fn begin(pool: Option<&'a Pool>) -> Self {
-        Self { pool, began: Instant::now() }
-    }
-
-    /// Lets others have a turn, where this one is over.
-    async fn pass(&mut self) {
-        if self.began.elapsed() > Self::LENGTH {
-            self.note();
-            tokio::task::yield_now().await;
-            self.began = Instant::now();
-        }
-    }
-
-    fn note(&self) {
-        if let Some(pool) = self.pool {
-            pool.worked(self.began.elapsed());
-        }
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        self.note();
-    }
-}
 
 /// A decode under way.
 struct Run<'a> {

@@ -1,6 +1,6 @@
 //! Decoding what stands at a URL.
 
-use super::{Deadline, Reply, Run, Stopped, Turn, caller_was_slow, failing, taken};
+use super::{Deadline, Reply, Run, Stopped, caller_was_slow, failing, taken, turn::Turn};
 use crate::{
     answer::Fetch,
     failure::{Code, Failure},

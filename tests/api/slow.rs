@@ -1,6 +1,8 @@
 //! A thousand slow connections of slowhttptest, and those who only want an answer. Behind
 //! the feature `real-tools`; a program that is missing is a failure.
 
+#![allow(clippy::print_stdout)]
+
 use crate::support::app::TestApp;
 use std::{process::Stdio, time::Duration};
 use tokio::{
