@@ -188,7 +188,9 @@ impl Nginx {
         let directory = directory.to_owned();
         configure(&directory, address, instances)?;
         let mut command = nginx(&directory);
-        let child = command.stdin(Stdio::null()).spawn()?;
+        let child = command.stdin(Stdio::null()).spawn().map_err(|error| {
+            io::Error::other(format!("nginx does not start ({error}); LOAD_RESTARTS=0 is without"))
+        })?;
         let nginx = Self { child, address, directory };
         let began = Instant::now();
         while TcpStream::connect(address).is_err() {
