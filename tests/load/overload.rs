@@ -4,7 +4,7 @@ use crate::{
     figures::{Latencies, Report, mib, ms, per_second},
     generator::{Flow, Generator, NOT_SENT, Outcome, RESET},
     probe::Probes,
-    server::Server,
+    server::{Core, Server},
 };
 use std::{io, thread, time::Duration};
 
@@ -70,7 +70,7 @@ impl Overload<'_> {
         let memory_before = self.server.memory();
         let rate = TIMES * peak;
         let early = (self.length / 6).min(Duration::from_secs(10));
-        let busy_before = self.server.busy();
+        let core_before = self.server.core();
         let low = self.flow((peak / 10.0).max(5.0), self.length, RECOVERY);
         let flows = [self.flow(rate, Duration::ZERO, self.length), low];
         let (run, watched) = thread::scope(|scope| {
@@ -78,20 +78,26 @@ impl Overload<'_> {
                 thread::sleep(early);
                 let memory = self.server.memory();
                 thread::sleep(self.length - early);
-                (memory, self.server.memory(), self.server.busy())
+                (memory, self.server.memory(), self.server.core())
             });
             (generator.run(&flows), memory.join().unwrap_or_default())
         });
-        let (memory_early, memory_late, busy) = watched;
+        let (memory_early, memory_late, core) = watched;
         let mut outcomes = run?;
         let (after, load) = (outcomes.remove(1), outcomes.remove(0));
         let probed = probes.end();
 
         tell_of(&load, rate, report);
-        let share = |time: Duration| 100.0 * time.as_secs_f64() / self.length.as_secs_f64();
-        let (own, all) = (share(busy.0 - busy_before.0), share(busy.1 - busy_before.1));
-        let others = (all - own).max(0.0);
-        report.tell("its core: the service / others", format!("{own:.0} % / {others:.0} %"));
+        let share = |of: fn(&Core) -> Duration| {
+            let spent = of(&core).saturating_sub(of(&core_before));
+            format!("{:.0} %", 100.0 * spent.as_secs_f64() / self.length.as_secs_f64())
+        };
+        report.tell("its core: the service", share(|core| core.service));
+        report.tell("its core: interrupts", share(|core| core.interrupts));
+        report.tell(
+            "its core: other processes",
+            share(|core| core.processes.saturating_sub(core.service)),
+        );
         let goodput = load.goodput();
         let is_met = goodput >= 0.95 * peak;
         let share = format!("{:.0} /s = {:.1} %", goodput, 100.0 * goodput / peak);

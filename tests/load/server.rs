@@ -17,6 +17,16 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
 }
 
+/// How a core has spent its time.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Core {
+    pub(crate) service: Duration,
+    /// The service, and all others.
+    pub(crate) processes: Duration,
+    /// What the system does besides: the packets of the service, for the most part.
+    pub(crate) interrupts: Duration,
+}
+
 const SERVER_CORE: &str = "0";
 const GENERATOR_CORE: &str = "1";
 
@@ -77,21 +87,19 @@ impl Server {
         kilobytes.unwrap_or(0) << 10
     }
 
-    /// How much time it has had on its core so far, and all together that core was busy.
-    pub(crate) fn busy(&self) -> (Duration, Duration) {
+    /// How its core has spent its time so far.
+    pub(crate) fn core(&self) -> Core {
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-        let ticks = |text: Option<&str>| text.and_then(|text| text.parse::<u64>().ok());
+        let time = |text: &str| Duration::from_millis(text.parse::<u64>().unwrap_or(0) * 10);
         let stat = read(&format!("/proc/{}/stat", self.child.id()));
         // Behind the name, which ends with the last parenthesis.
         let fields = stat.rsplit(')').next().unwrap_or("").split_ascii_whitespace();
-        let own: u64 = fields.skip(11).take(2).filter_map(|text| ticks(Some(text))).sum();
+        let service = fields.skip(11).take(2).map(time).sum();
         let stat = read("/proc/stat");
-        let core = stat.lines().find_map(|line| line.strip_prefix(&format!("cpu{SERVER_CORE} ")));
-        let fields = core.unwrap_or("").split_ascii_whitespace().enumerate();
-        // All but idle, and waiting for disks.
-        let busy = fields.filter(|(at, _)| !matches!(at, 3 | 4) && *at < 8);
-        let all: u64 = busy.filter_map(|(_, text)| ticks(Some(text))).sum();
-        (Duration::from_millis(own * 10), Duration::from_millis(all * 10))
+        let line = stat.lines().find_map(|line| line.strip_prefix(&format!("cpu{SERVER_CORE} ")));
+        let fields: Vec<_> = line.unwrap_or("").split_ascii_whitespace().map(time).collect();
+        let sum = |of: &[usize]| of.iter().filter_map(|at| fields.get(*at)).sum();
+        Core { service, processes: sum(&[0, 1, 2]), interrupts: sum(&[5, 6]) }
     }
 
     /// Its metrics of this name that are not 0.
