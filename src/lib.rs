@@ -10,7 +10,8 @@
 //! 5. [`scan`]: finds secrets in a stream of bytes; pure, in constant memory.
 //! 6. [`answer`]: decides what of a secret is shown, and writes it.
 //!
-//! Beside that street stand [`config`], the operator's decisions, typed and checked;
+//! Beside that street stand [`limit`], how much of the service one caller may have;
+//! [`identity`], who calls; [`config`], the operator's decisions, typed and checked;
 //! [`telemetry`], what the service says about itself; and [`failure`], why a decode did
 //! not succeed and whose fault it is. [`app`] wires it all. `tests/architecture.rs`
 //! holds every module to these arrows.
