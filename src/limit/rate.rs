@@ -9,7 +9,7 @@ use std::{
 
 /// Holds each caller to a rate, in the memory of this process.
 ///
-/// It remembers the last [`CALLERS`] that are not at rest, which is what matters of
+/// It remembers the last 131,072 that are not at rest, which is what matters of
 /// them. When there are more, those that are nearest to rest are forgotten: who floods it
 /// with addresses cannot get an address forgotten that is being held back.
 pub struct RateLimiter {
