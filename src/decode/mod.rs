@@ -36,7 +36,7 @@ use std::{
     task::Poll,
     time::{Duration, Instant},
 };
-use turn::Turn;
+use turn::Turns;
 
 /// Runs decodes.
 pub struct Decoder {
@@ -246,12 +246,6 @@ async fn within<T>(
     }
 }
 
-/// How much of a document is scanned at a time: of the worst, in about a millisecond.
-const PIECE: usize = 16 * 1024;
-
-/// How much is scanned before what was found in it must be taken.
-const UNTAKEN: usize = 256 * 1024;
-
 /// A decode under way.
 struct Run<'a> {
     decoder: &'a Decoder,
@@ -270,7 +264,9 @@ impl Run<'_> {
         self.trail.steps().complete.get_or_insert_with(Instant::now);
         let mut pass = self.pass(Charset::UTF_8, reply.form);
         // Whatever it wants, there is no more.
-        let _ = self.scan(&mut pass, text, reply.is_taken).await?;
+        let _ = self
+            .scan(&mut pass, &mut Turns::new(self.pool, self.began), text, reply.is_taken)
+            .await?;
         self.handed_over(pass)
     }
 
@@ -283,12 +279,13 @@ impl Run<'_> {
         reply: Reply<'_>,
     ) -> Result<Summary, Stopped> {
         self.trail.steps().uploading = true;
+        let mut turns = Turns::new(self.pool, self.began);
         let mut pass = self.pass(upload.charset, reply.form);
         loop {
             let next = poll_fn(|context| upload.bytes.as_mut().poll_next(context));
             let arrived = lending(place, next).await;
             let Some(bytes) = arrived else { break };
-            if self.scan(&mut pass, &bytes?, reply.is_taken).await?.is_break() {
+            if self.scan(&mut pass, &mut turns, &bytes?, reply.is_taken).await?.is_break() {
                 break;
             }
         }
@@ -308,23 +305,33 @@ impl Run<'_> {
     async fn scan(
         &self,
         pass: &mut Pass<'_>,
-        bytes: &[u8],
+        turns: &mut Turns<'_>,
+        mut bytes: &[u8],
         is_taken: &(dyn Fn() -> bool + Sync),
     ) -> Result<ControlFlow<()>, Stopped> {
-        for pieces in bytes.chunks(UNTAKEN) {
-            let mut turn = (bytes.len() > PIECE).then(|| Turn::begin(self.pool));
-            for piece in pieces.chunks(PIECE) {
-                if self.push(pass, piece)?.is_break() {
-                    return Ok(ControlFlow::Break(()));
-                }
-                if let Some(turn) = &mut turn {
-                    turn.pass().await;
-                }
-            }
-            drop(turn);
-            taken(is_taken, self.trail).await;
+        let is_timed = bytes.len() > Turns::SMALL;
+        if is_timed {
+            turns.begin();
         }
-        Ok(ControlFlow::Continue(()))
+        let mut flow = ControlFlow::Continue(());
+        while flow.is_continue() && !bytes.is_empty() {
+            let (piece, rest) = bytes.split_at(bytes.len().min(turns.piece()));
+            bytes = rest;
+            flow = self.push(pass, piece)?;
+            if is_timed {
+                turns.pass().await;
+            }
+            if flow.is_continue() && !is_taken() {
+                // Waiting is no work.
+                let waited = Instant::now();
+                taken(is_taken, self.trail).await;
+                turns.waited(waited.elapsed());
+            }
+        }
+        if is_timed {
+            turns.end();
+        }
+        Ok(flow)
     }
 
     /// Scans the next bytes at once.

@@ -1,6 +1,6 @@
 //! Decoding what stands at a URL.
 
-use super::{Deadline, Reply, Run, Stopped, caller_was_slow, failing, taken, turn::Turn};
+use super::{Deadline, Reply, Run, Stopped, caller_was_slow, failing, taken, turn::Turns};
 use crate::{
     answer::Fetch,
     failure::{Code, Failure},
@@ -62,6 +62,7 @@ impl Run<'_> {
         let document = self.decoder.fetcher.get(target, &times).await;
         let mut document = document.map_err(|error| self.not_fetched(error, attempt))?;
         let mut pass = self.pass(document.charset, reply.form);
+        let mut turns = Turns::new(self.pool, self.began);
         let mut flow = ControlFlow::Continue(());
         while flow.is_continue() {
             let chunk = document.chunk().await;
@@ -69,9 +70,9 @@ impl Run<'_> {
             let Some(chunk) = chunk else { break };
             attempt.bytes += chunk.len() as u64;
             match &mut document.gunzip {
-                None => flow = self.scan(&mut pass, &chunk, reply.is_taken).await?,
+                None => flow = self.scan(&mut pass, &mut turns, &chunk, reply.is_taken).await?,
                 Some(gunzip) => {
-                    let mut turn = Turn::begin(self.pool);
+                    turns.begin();
                     for piece in chunk.chunks(PACKED) {
                         let mut pushed = Ok(());
                         let unpacked =
@@ -87,8 +88,9 @@ impl Run<'_> {
                         if flow.is_break() {
                             break;
                         }
-                        turn.pass().await;
+                        turns.pass().await;
                     }
+                    turns.end();
                 }
             }
             taken(reply.is_taken, self.trail).await;
