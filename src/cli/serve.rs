@@ -13,6 +13,7 @@ use crate::{
 };
 use anyhow::Context;
 use clap::Args;
+use nix::sys::signal::{SigSet, Signal};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
     net::SocketAddr,
@@ -69,12 +70,17 @@ pub(super) fn not_started(code: &'static str, error: &anyhow::Error) -> Failure 
 }
 
 fn serve(loaded: &Loaded) -> anyhow::Result<Ended> {
+    // A signal that comes before all is set up to hear it would be lost: it has to wait. The
+    // other threads leave signals to this one for good.
+    let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT]);
+    signals.thread_block()?;
     let runtime = Runtime::new().context("no runtime")?;
     let (shutdown, at_once) = {
-        // From here on a signal is an end in order.
         let _within = runtime.enter();
         (told_to_stop()?, told_again()?)
     };
+    // From here on a signal is an end in order.
+    signals.thread_unblock()?;
     let metrics = Arc::new(Metrics::new(http::ROUTES)?);
     let writer = start_logging(&loaded.config.telemetry, Standard::output()?, &metrics)?;
     raise_descriptors(&loaded.config);

@@ -84,7 +84,7 @@ pub fn layered(routes: Router, gates: &Arc<Gates>) -> Router {
 }
 
 /// Lets a request through, or says why not.
-type Gate = fn(&Gates, &mut Request) -> Result<(), Failure>;
+type Gate = fn(&Gates, &Record, &mut Request) -> Result<(), Failure>;
 
 /// One layer for all gates: each is a function that waits for nothing.
 #[expect(clippy::result_large_err, reason = "a response is what the layer asks for")]
@@ -96,7 +96,10 @@ fn gates_in_order<const N: usize>(
 > {
     let gates = Arc::clone(gates);
     ValidateRequestHeaderLayer::custom(move |request: &mut Request| {
-        let checked = checks.iter().try_for_each(|check| check(&gates, request));
+        let checked = match request.extensions().get::<Arc<Record>>().cloned() {
+            Some(record) => checks.iter().try_for_each(|check| check(&gates, &record, request)),
+            None => Err(Failure::internal("a request without a record")),
+        };
         checked.map_err(|failure| {
             let mut response = Refusal(failure).into_response();
             unread::keep(std::mem::take(request.body_mut()), &mut response);
@@ -124,10 +127,7 @@ fn panicked(_: Box<dyn Any + Send>) -> Response<Body> {
 
 const TIMEOUT: HeaderName = HeaderName::from_static("x-request-timeout-ms");
 
-fn set_deadline(gates: &Gates, request: &mut Request) -> Result<(), Failure> {
-    let Some(record) = request.extensions().get::<Arc<Record>>() else {
-        return Err(Failure::internal("a request without a record"));
-    };
+fn set_deadline(gates: &Gates, record: &Record, request: &mut Request) -> Result<(), Failure> {
     let began = record.began();
     let mut deadline = Deadline { at: began + gates.request_timeout, given: None };
     if record.head().is_decode
@@ -153,12 +153,10 @@ fn given_timeout(headers: &HeaderMap) -> Result<Option<Duration>, Failure> {
     }
 }
 
-fn cap_in_flight(gates: &Gates, request: &mut Request) -> Result<(), Failure> {
-    let is_probe =
-        request.extensions().get::<Arc<Record>>().is_some_and(|record| record.head().is_probe);
+fn cap_in_flight(gates: &Gates, record: &Record, _: &mut Request) -> Result<(), Failure> {
     // The count has this request in it.
     let in_flight = u64::try_from(gates.metrics.in_flight.get()).unwrap_or(0);
-    if is_probe || in_flight <= gates.max_in_flight {
+    if record.head().is_probe || in_flight <= gates.max_in_flight {
         return Ok(());
     }
     gates.metrics.shed_in_flight.inc();
@@ -224,7 +222,7 @@ fn is_loopback(host: &str) -> bool {
 
 /// A page of another site, or a name that was made to point here, must not use a
 /// service that trusts its network.
-fn check_host(gates: &Gates, request: &mut Request) -> Result<(), Failure> {
+fn check_host(gates: &Gates, _: &Record, request: &mut Request) -> Result<(), Failure> {
     let headers = request.headers();
     if !gates.hosts.contain(host(request.uri(), headers)) {
         gates.metrics.security_event("forbidden");
@@ -253,33 +251,34 @@ fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
     uri.authority().map(|authority| authority.as_str()).or_else(header)
 }
 
-fn limit_rate(gates: &Gates, request: &mut Request) -> Result<(), Failure> {
-    let record = request.extensions().get::<Arc<Record>>();
-    match (&gates.rate, record) {
-        (Some(rate), Some(record)) if !record.head().is_probe => rate.check(record, &gates.metrics),
+fn limit_rate(gates: &Gates, record: &Record, _: &mut Request) -> Result<(), Failure> {
+    match &gates.rate {
+        Some(rate) if !record.head().is_probe => rate.check(record, &gates.metrics),
         _ => Ok(()),
     }
 }
 
-fn limit_body(gates: &Gates, request: &mut Request) -> Result<(), Failure> {
-    let record = request.extensions().get::<Arc<Record>>();
-    if !record.is_some_and(|record| record.head().is_decode) {
+fn limit_body(gates: &Gates, record: &Record, request: &mut Request) -> Result<(), Failure> {
+    if !record.head().is_decode {
         // Nothing else reads a body.
         return Ok(());
     }
     let headers = request.headers();
-    let length: Option<u64> =
-        headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     let cap = match BodyKind::of(headers) {
         BodyKind::Json => gates.max_request_bytes,
         // A document that may be cut is read as far as it may be.
         BodyKind::Document if !asks_for_a_part(request.uri()) => gates.max_document_bytes,
         BodyKind::Document | BodyKind::Other => return Ok(()),
     };
-    match length {
+    match declared_length(headers) {
         Some(length) if length > cap => Err(too_large(cap)),
         _ => Ok(()),
     }
+}
+
+/// The length of a body, where its request says it.
+pub(super) fn declared_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 fn asks_for_a_part(uri: &Uri) -> bool {
@@ -302,13 +301,13 @@ pub(super) enum BodyKind {
 impl BodyKind {
     /// By the essence of the `Content-Type`.
     pub(super) fn of(headers: &HeaderMap) -> Self {
-        let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
-        let essence = value.split(';').next().unwrap_or("").trim();
-        let is_text = essence.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("text/"));
-        if essence.eq_ignore_ascii_case("application/json") {
+        let value = headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+        let essence = value.split(|byte| *byte == b';').next().unwrap_or(b"").trim_ascii();
+        let is_text = essence.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"text/"));
+        if essence.eq_ignore_ascii_case(b"application/json") {
             Self::Json
         } else if is_text && essence.len() > 5
-            || essence.eq_ignore_ascii_case("application/octet-stream")
+            || essence.eq_ignore_ascii_case(b"application/octet-stream")
         {
             Self::Document
         } else {

@@ -51,12 +51,12 @@ impl Rate {
     pub(super) fn tell(&self, allowance: Allowance, headers: &mut HeaderMap) {
         let Allowance { remaining, renewed_in } = allowance;
         headers.insert(POLICY, self.policy.clone());
-        let mut limit = Vec::with_capacity(64);
-        limit.extend_from_slice(b"\"requests\";r=");
-        write_number(remaining, &mut limit);
-        limit.extend_from_slice(b";t=");
-        write_number(seconds(renewed_in), &mut limit);
-        if let Ok(limit) = HeaderValue::from_bytes(&limit) {
+        let mut limit = FromBehind::default();
+        limit.number(seconds(renewed_in));
+        limit.bytes(b";t=");
+        limit.number(remaining);
+        limit.bytes(b"\"requests\";r=");
+        if let Ok(limit) = HeaderValue::from_bytes(limit.written()) {
             headers.insert(LIMIT, limit);
         }
     }
@@ -67,19 +67,40 @@ fn seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
-/// In decimal digits. Every answer has two of these, and formatting costs a multiple.
-fn write_number(mut number: u64, to: &mut Vec<u8>) {
-    let mut digits = [b'0'; 20];
-    let mut from = digits.len();
-    loop {
-        from -= 1;
-        digits[from] += (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
+/// A short line that is written from its end. Every answer has one, and formatting would
+/// cost a multiple.
+struct FromBehind {
+    line: [u8; 64],
+    begin: usize,
+}
+
+impl Default for FromBehind {
+    fn default() -> Self {
+        Self { line: [0; 64], begin: 64 }
+    }
+}
+
+impl FromBehind {
+    fn bytes(&mut self, bytes: &[u8]) {
+        let end = self.begin;
+        self.begin -= bytes.len();
+        self.line[self.begin..end].copy_from_slice(bytes);
+    }
+
+    fn number(&mut self, mut number: u64) {
+        loop {
+            self.begin -= 1;
+            self.line[self.begin] = b'0' + (number % 10) as u8;
+            number /= 10;
+            if number == 0 {
+                break;
+            }
         }
     }
-    to.extend_from_slice(&digits[from..]);
+
+    fn written(&self) -> &[u8] {
+        &self.line[self.begin..]
+    }
 }
 
 #[cfg(test)]

@@ -234,22 +234,22 @@ fn push_rfc3339(text: &mut String, time: SystemTime) {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
     let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
     let (year, month, day) = date(days);
-    for (number, width, after) in [
-        (year, 4, '-'),
-        (month, 2, '-'),
-        (day, 2, 'T'),
-        (second / 3600, 2, ':'),
-        (second / 60 % 60, 2, ':'),
-        (second % 60, 2, '.'),
-        (u64::from(since.subsec_micros()), 6, 'Z'),
+    let mut written = *b"0000-00-00T00:00:00.000000Z";
+    for (mut number, digits) in [
+        (year, 0..4),
+        (month, 5..7),
+        (day, 8..10),
+        (second / 3600, 11..13),
+        (second / 60 % 60, 14..16),
+        (second % 60, 17..19),
+        (u64::from(since.subsec_micros()), 20..26),
     ] {
-        let mut divisor = 10u64.pow(width - 1);
-        while divisor > 0 {
-            text.push(char::from(b'0' + u8::try_from(number / divisor % 10).unwrap_or(0)));
-            divisor /= 10;
+        for digit in written[digits].iter_mut().rev() {
+            *digit = b'0' + (number % 10) as u8;
+            number /= 10;
         }
-        text.push(after);
     }
+    text.push_str(str::from_utf8(&written).unwrap_or_default());
 }
 
 /// The date so many days after 1970-01-01. Years are counted from March, so that the

@@ -50,6 +50,9 @@ mod real_tools;
 mod request_lines;
 // How the service ends.
 mod shutdown;
+// A signal at the worst of moments.
+#[cfg(feature = "real-tools")]
+mod signals;
 // Beside a thousand slow connections.
 #[cfg(feature = "real-tools")]
 mod slow;

@@ -8,6 +8,7 @@
 use super::{
     super::router::Decoding,
     asked::{Asked, Asking},
+    text::text,
 };
 use crate::{
     answer::WipedBuffer,
@@ -17,7 +18,7 @@ use crate::{
     telemetry::{Input, Record, Trail},
 };
 use serde::{
-    Deserialize, Deserializer,
+    Deserializer,
     de::{MapAccess, SeqAccess, Visitor},
 };
 use serde_json::value::RawValue;
@@ -211,14 +212,6 @@ impl Reading<'_> {
 const NO_TEXT: &str = "a string, without halves of surrogate pairs";
 /// What is said of a field whose name is no text.
 const NO_NAME: &str = "a field whose name has half of a surrogate pair";
-
-/// The text that a value is, borrowed where it can be.
-fn text(value: &RawValue) -> Option<Cow<'_, str>> {
-    #[derive(Deserialize)]
-    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-    serde_json::from_str(value.get()).ok().map(|Text(text)| text)
-}
 
 /// Takes the fields of an object one by one; `false` where it is none.
 fn fields<'de>(value: &'de RawValue, take: impl FnMut(&'de RawValue, &'de RawValue)) -> bool {

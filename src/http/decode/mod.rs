@@ -5,11 +5,12 @@ mod body;
 mod json;
 mod lines;
 mod query;
+mod text;
 
 use super::{
     Refusal,
     accept::{self, MediaType},
-    layers::BodyKind,
+    layers::{BodyKind, declared_length},
     problem,
     router::Decoding,
     unread,
@@ -28,7 +29,7 @@ use axum::{
     extract::{Request, State},
     http::{
         HeaderMap, HeaderValue,
-        header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING},
+        header::{CONTENT_ENCODING, CONTENT_TYPE, TRANSFER_ENCODING},
         request::Parts,
     },
     response::{IntoResponse, Response},
@@ -70,8 +71,9 @@ pub(super) async fn decode(
     };
     let form = accept::best(&parts.headers, &FORMS)?;
     let caller = Caller::from(record.head().client);
+    let kind = BodyKind::of(&parts.headers);
     let mut place = None;
-    if is_surely_handed_over(&parts.headers) {
+    if is_surely_handed_over(kind, &parts.headers) {
         let trail = &record.trail;
         match decoding.decoder.enter(PoolKind::Inline, caller, Some(deadline), trail).await {
             Ok(taken) => place = taken,
@@ -82,7 +84,7 @@ pub(super) async fn decode(
             }
         }
     }
-    let read = read(&decoding, &parts, body, &mut place, &record);
+    let read = read(&decoding, &parts, kind, body, &mut place, &record);
     let (document, options) = match timeout_at(deadline.at.into(), read).await {
         Ok(read) => read?,
         Err(_) => return Err(deadline.passed(&record.trail).into()),
@@ -115,11 +117,10 @@ pub(super) async fn decode(
 /// Whether the request has a document in it, by its head alone: its type says so, or it is
 /// larger than the longest URL with all that may stand beside it. Such a one needs a place
 /// before any of it is read, so that to turn it away costs next to nothing.
-fn is_surely_handed_over(headers: &HeaderMap) -> bool {
-    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    match BodyKind::of(headers) {
+fn is_surely_handed_over(kind: BodyKind, headers: &HeaderMap) -> bool {
+    match kind {
         BodyKind::Document => true,
-        BodyKind::Json => length.is_some_and(|length: u64| length > LONGEST_WITH_SOURCE),
+        BodyKind::Json => declared_length(headers).is_some_and(|said| said > LONGEST_WITH_SOURCE),
         BodyKind::Other => false,
     }
 }
@@ -131,6 +132,7 @@ const LONGEST_WITH_SOURCE: u64 = 16 * 1024;
 async fn read(
     decoding: &Decoding,
     parts: &Parts,
+    kind: BodyKind,
     body: Body,
     place: &mut Option<Place>,
     record: &Record,
@@ -147,7 +149,7 @@ async fn read(
     }
     let arriving =
         |body| Arriving::new(body, decoding.limits.stall_timeout, Arc::clone(&record.trail));
-    match BodyKind::of(headers) {
+    match kind {
         BodyKind::Json => {
             let bytes = arriving(body).whole(decoding.limits.max_request_bytes, place).await?;
             let query = parts.uri.query().filter(|query| !query.is_empty());
