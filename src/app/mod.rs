@@ -12,7 +12,7 @@ use crate::{
         Server, Shown,
     },
     identity::Proxies,
-    limit::{Bounds, Gcra, Pool, govern},
+    limit::{Bounds, Gcra, Pool, Processors, govern},
     policy::Policy,
     scan,
     telemetry::{Metrics, PoolKind, Recent},
@@ -113,7 +113,8 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<Ended> {
     let addresses = listeners.addresses().context("a listener has no address")?;
-    let pools = pools(config, &metrics);
+    let processors = Arc::new(Processors::new());
+    let pools = pools(config, &processors, &metrics);
     let decoder = decoder(config, addresses, pools.clone(), Arc::clone(&metrics))?;
     let limits = &config.limits;
     let decoding = Arc::new(Decoding {
@@ -193,7 +194,7 @@ pub async fn run(
     let ended = tokio::select! {
         ended = serving => ended,
         never = supervisor.keep_telling() => match never {},
-        never = govern(&governed) => match never {},
+        never = govern(&governed, &processors) => match never {},
     };
     if ended == Ended::CutOff {
         metrics.cutting_off.store(true, Ordering::Relaxed);
@@ -248,12 +249,12 @@ fn grants(config: &Config) -> Grants {
     }
 }
 
-fn pools(config: &Config, metrics: &Metrics) -> Option<Pools> {
+fn pools(config: &Config, processors: &Arc<Processors>, metrics: &Metrics) -> Option<Pools> {
     let Overload { enabled, inline, fetch, queue, max_wait } = config.overload;
     let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
     let pool = |places, kind| {
         let bounds = Bounds { places: count(places), waiting: count(queue), max_wait };
-        Pool::new(bounds, metrics.pool(kind))
+        Pool::new(bounds, Arc::clone(processors), metrics.pool(kind))
     };
     enabled.then(|| Pools {
         inline: pool(inline, PoolKind::Inline),

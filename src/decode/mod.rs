@@ -264,9 +264,7 @@ impl Run<'_> {
         self.trail.steps().complete.get_or_insert_with(Instant::now);
         let mut pass = self.pass(Charset::UTF_8, reply.form);
         // Whatever it wants, there is no more.
-        let _ = self
-            .scan(&mut pass, &mut Turns::new(self.pool, self.began), text, reply.is_taken)
-            .await?;
+        let _ = self.scan(&mut pass, &mut Turns::new(self.pool), text, reply.is_taken).await?;
         self.handed_over(pass)
     }
 
@@ -279,7 +277,7 @@ impl Run<'_> {
         reply: Reply<'_>,
     ) -> Result<Summary, Stopped> {
         self.trail.steps().uploading = true;
-        let mut turns = Turns::new(self.pool, self.began);
+        let mut turns = Turns::new(self.pool);
         let mut pass = self.pass(upload.charset, reply.form);
         loop {
             let next = poll_fn(|context| upload.bytes.as_mut().poll_next(context));
@@ -309,28 +307,24 @@ impl Run<'_> {
         mut bytes: &[u8],
         is_taken: &(dyn Fn() -> bool + Sync),
     ) -> Result<ControlFlow<()>, Stopped> {
-        let is_timed = bytes.len() > Turns::SMALL;
-        if is_timed {
-            turns.begin();
-        }
+        let takes_turns = bytes.len() > Turns::SMALL;
         let mut flow = ControlFlow::Continue(());
         while flow.is_continue() && !bytes.is_empty() {
+            if takes_turns {
+                turns.begin().await;
+            }
             let (piece, rest) = bytes.split_at(bytes.len().min(turns.piece()));
             bytes = rest;
             flow = self.push(pass, piece)?;
-            if is_timed {
+            if takes_turns {
                 turns.pass().await;
             }
             if flow.is_continue() && !is_taken() {
-                // Waiting is no work.
-                let waited = Instant::now();
+                turns.end().await;
                 taken(is_taken, self.trail).await;
-                turns.waited(waited.elapsed());
             }
         }
-        if is_timed {
-            turns.end();
-        }
+        turns.end().await;
         Ok(flow)
     }
 

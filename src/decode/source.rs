@@ -62,7 +62,7 @@ impl Run<'_> {
         let document = self.decoder.fetcher.get(target, &times).await;
         let mut document = document.map_err(|error| self.not_fetched(error, attempt))?;
         let mut pass = self.pass(document.charset, reply.form);
-        let mut turns = Turns::new(self.pool, self.began);
+        let mut turns = Turns::new(self.pool);
         let mut flow = ControlFlow::Continue(());
         while flow.is_continue() {
             let chunk = document.chunk().await;
@@ -72,8 +72,8 @@ impl Run<'_> {
             match &mut document.gunzip {
                 None => flow = self.scan(&mut pass, &mut turns, &chunk, reply.is_taken).await?,
                 Some(gunzip) => {
-                    turns.begin();
                     for piece in chunk.chunks(PACKED) {
+                        turns.begin().await;
                         let mut pushed = Ok(());
                         let unpacked =
                             gunzip.push(piece, &mut |bytes| match self.push(&mut pass, bytes) {
@@ -90,7 +90,7 @@ impl Run<'_> {
                         }
                         turns.pass().await;
                     }
-                    turns.end();
+                    turns.end().await;
                 }
             }
             taken(reply.is_taken, self.trail).await;

@@ -1,9 +1,9 @@
 //! How decodes get along with each other: nobody keeps the processor, nor a place that is
 //! not needed just now.
 
-use crate::limit::{Place, Pool};
+use crate::limit::{Place, Pool, Turn};
 use std::time::{Duration, Instant};
-use tokio::time::timeout;
+use tokio::{task::yield_now, time::timeout};
 
 /// How long nothing of a document may arrive before others have its place.
 const LEND_AFTER: Duration = Duration::from_millis(50);
@@ -21,36 +21,43 @@ pub async fn lending<T>(place: &mut Option<Place>, next: impl Future<Output = T>
     arrived
 }
 
-/// The processor, as one decode has it: for half a millisecond at a time, however hard its
-/// document is.
+/// The processors, as one decode has them: for half a millisecond at a time, however hard
+/// its document is.
 pub(super) struct Turns<'a> {
     pool: Option<&'a Pool>,
-    /// When the present one began.
-    began: Instant,
+    /// The present one.
+    now: Option<Begun<'a>>,
     /// How much of the document fits into one, as far as is known.
     piece: usize,
 }
 
+struct Begun<'a> {
+    at: Instant,
+    _turn: Option<Turn<'a>>,
+}
+
 impl<'a> Turns<'a> {
     const LENGTH: Duration = Duration::from_micros(500);
-    /// What is scanned without looking at the clock; the hardest document that is known
-    /// takes a third of a millisecond.
+    /// So short a turn delays nobody.
+    const SHORT: Duration = Duration::from_micros(125);
+    /// What is scanned without a turn; the hardest document that is known takes a third of
+    /// a millisecond.
     pub(super) const SMALL: usize = 4 * 1024;
     const LARGE: usize = 256 * 1024;
 
-    /// `now` need not be exact: each begins anew.
-    pub(super) fn new(pool: Option<&'a Pool>, now: Instant) -> Self {
-        Self { pool, began: now, piece: Self::SMALL }
+    pub(super) fn new(pool: Option<&'a Pool>) -> Self {
+        Self { pool, now: None, piece: Self::SMALL }
     }
 
-    /// There is something to do again.
-    pub(super) fn begin(&mut self) {
-        self.began = Instant::now();
-    }
-
-    /// For so long there was nothing to do.
-    pub(super) fn waited(&mut self, time: Duration) {
-        self.began += time;
+    /// There is something to do: waits for a turn, where this is none.
+    pub(super) async fn begin(&mut self) {
+        if self.now.is_none() {
+            let turn = match self.pool {
+                Some(pool) => pool.turn().await,
+                None => None,
+            };
+            self.now = Some(Begun { at: Instant::now(), _turn: turn });
+        }
     }
 
     /// How much is to be done before the next look at the clock.
@@ -58,23 +65,31 @@ impl<'a> Turns<'a> {
         self.piece
     }
 
-    /// A piece is done. Lets others have a turn, where this one is over.
+    /// A piece is done. Where the turn is over, others have theirs.
     pub(super) async fn pass(&mut self) {
-        let took = self.began.elapsed();
+        let took = self.took();
         if took > Self::LENGTH {
-            self.end();
-            tokio::task::yield_now().await;
-            self.begin();
+            self.end().await;
             self.piece = (self.piece / 2).max(Self::SMALL / 2);
-        } else if took < Self::LENGTH / 4 {
+        } else if took < Self::SHORT {
             self.piece = (self.piece * 2).min(Self::LARGE);
         }
     }
 
     /// There is nothing to do for the moment.
-    pub(super) fn end(&self) {
-        if let Some(pool) = self.pool {
-            pool.worked(self.began.elapsed());
+    pub(super) async fn end(&mut self) {
+        let took = self.took();
+        if let (Some(_), Some(pool)) = (&self.now, self.pool) {
+            pool.worked(took);
         }
+        if took > Self::SHORT {
+            // All else that is ready comes before the next turn, whose ever that is.
+            yield_now().await;
+        }
+        self.now = None;
+    }
+
+    fn took(&self) -> Duration {
+        self.now.as_ref().map(|begun| begun.at.elapsed()).unwrap_or_default()
     }
 }

@@ -1,7 +1,7 @@
 //! A bounded number of decodes at a time.
 
 use super::{
-    Caller,
+    Caller, Processors, Turn,
     queue::{Arrival, Bounds, Queue},
 };
 use crate::telemetry::PoolMetrics;
@@ -19,6 +19,7 @@ use tokio::{sync::oneshot, time::timeout_at};
 pub struct Pool(Arc<Shared>);
 
 struct Shared {
+    processors: Arc<Processors>,
     /// Nanoseconds for which those who have a place have had a processor.
     worked: AtomicU64,
     queue: Mutex<Queue<oneshot::Sender<Place>>>,
@@ -43,12 +44,12 @@ pub enum Shed {
 }
 
 impl Pool {
-    /// All places free.
-    pub fn new(bounds: Bounds, metrics: PoolMetrics) -> Self {
+    /// All places free, for decodes that take turns at these processors.
+    pub fn new(bounds: Bounds, processors: Arc<Processors>, metrics: PoolMetrics) -> Self {
         metrics.limit.set(i64::try_from(bounds.places).unwrap_or(i64::MAX));
         let queue = Mutex::new(Queue::new(bounds));
         let (worked, max_wait) = (AtomicU64::new(0), bounds.max_wait);
-        Self(Arc::new(Shared { worked, queue, max_wait, metrics }))
+        Self(Arc::new(Shared { processors, worked, queue, max_wait, metrics }))
     }
 
     /// Has a place at once, or will wait for one, or has none.
@@ -96,6 +97,11 @@ impl Pool {
             Some((sender, since)) => drop(sender.send(self.place(since.elapsed()))),
             None => self.0.metrics.in_use.dec(),
         }
+    }
+
+    /// Waits for a turn at a processor.
+    pub async fn turn(&self) -> Option<Turn<'_>> {
+        self.0.processors.turn().await
     }
 
     /// One who has a place has had a processor for so long.
