@@ -57,7 +57,7 @@ const CRATES: [(&str, &[&str]); 20] = [
     ("hyper", &["http"]),
     ("hyper_util", &["http"]),
     ("indicatif", &["cli"]),
-    ("memchr", &["scan"]),
+    ("memchr", &["http", "scan"]),
     ("prometheus", &["telemetry"]),
     ("reqwest", &["fetch"]),
     ("rustix", &["cli"]),

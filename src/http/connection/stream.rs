@@ -3,7 +3,9 @@
 
 use super::pace::{Close, Pace};
 use crate::telemetry::Metrics;
+use rustix::net::{RecvFlags, recv};
 use std::{
+    cell::RefCell,
     future::poll_fn,
     io,
     pin::Pin,
@@ -12,9 +14,10 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, Interest, ReadBuf},
     net::TcpStream,
     runtime::Handle,
+    task::yield_now,
     time::timeout,
 };
 
@@ -144,16 +147,32 @@ impl Drop for Stream {
     }
 }
 
-/// Says that nothing more comes, and reads what the client had on its way.
+/// Says that nothing more comes, and lets what the client had on its way come to nothing.
 async fn linger(mut stream: TcpStream, _counted: Counted) {
-    let mut ignored = [0; 8 * 1024];
     let drain = async {
         stream.shutdown().await?;
-        while stream.read(&mut ignored).await? > 0 {}
-        io::Result::Ok(())
+        loop {
+            stream.readable().await?;
+            match stream.try_io(Interest::READABLE, || discard(&stream)) {
+                Ok(0) => return Ok(()),
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+                // Who sends without end is not the only one.
+                _ => yield_now().await,
+            }
+        }
     };
     // Whatever comes of it, the connection is closed.
-    let _ = timeout(LINGER, drain).await;
+    let _: Result<io::Result<()>, _> = timeout(LINGER, drain).await;
+}
+
+/// Takes what has come off a stream, without a copy of it.
+fn discard(stream: &TcpStream) -> io::Result<usize> {
+    thread_local! {
+        /// So much at a time. With `TRUNC`, nothing is written to it.
+        static UNUSED: RefCell<Box<[u8]>> = RefCell::new(vec![0; 256 * 1024].into());
+    }
+    let flags = RecvFlags::TRUNC | RecvFlags::DONTWAIT;
+    UNUSED.with_borrow_mut(|unused| Ok(recv(stream, &mut **unused, flags)?.0))
 }
 
 impl AsyncRead for Stream {
