@@ -47,7 +47,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
 ];
 
 /// Crates that only these modules may name.
-const CRATES: [(&str, &[&str]); 20] = [
+const CRATES: [(&str, &[&str]); 21] = [
     ("anyhow", &["app", "cli", "config", "main"]),
     ("axum", &["app", "http"]),
     ("clap", &["cli"]),
@@ -58,9 +58,10 @@ const CRATES: [(&str, &[&str]); 20] = [
     ("hyper_util", &["http"]),
     ("indicatif", &["cli"]),
     ("memchr", &["http", "scan"]),
+    ("nix", &["cli"]),
     ("prometheus", &["telemetry"]),
     ("reqwest", &["fetch"]),
-    ("rustix", &["cli"]),
+    ("rustix", &["cli", "http"]),
     ("rustls", &["fetch"]),
     ("serde_json", &["answer", "config", "http"]),
     ("toml", &["config"]),
