@@ -21,6 +21,7 @@ use crate::{
 use std::{
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
+    task::Waker,
     time::{Duration, Instant},
 };
 
@@ -55,7 +56,7 @@ pub(super) fn run(source: &str, config: &ConfigArgs, arguments: &DecodeArgs) -> 
         began,
         deadline: None,
     };
-    let show_progress = || {
+    let show_progress = |_: &Waker| {
         progress.reached(trail.steps().bytes);
         true
     };

@@ -15,7 +15,7 @@ mod turn;
 
 pub use failing::Stopped;
 pub use pass::{Pass, Scanned};
-pub use turn::lending;
+pub use turn::Lending;
 
 use crate::{
     answer::{Form, Output, Timing, WipedBuffer},
@@ -33,7 +33,7 @@ use std::{
     ops::ControlFlow,
     pin::Pin,
     sync::Arc,
-    task::Poll,
+    task::{Poll, Waker},
     time::{Duration, Instant},
 };
 use turn::Turns;
@@ -122,13 +122,16 @@ pub struct Deadline {
     pub given: Option<Duration>,
 }
 
+/// Says whether all is taken, and wakes when it is.
+pub type IsTaken<'a> = dyn Fn(&Waker) -> bool + Sync + 'a;
+
 /// Who takes what a decode writes.
 pub struct Reply<'a> {
     /// The form of the answer.
     pub form: &'a mut (dyn Form + Send),
-    /// Whether all that was written is taken; until then nothing more is read. Whoever
-    /// takes it polls the decode again.
-    pub is_taken: &'a (dyn Fn() -> bool + Sync),
+    /// Whether all that was written is taken; until then nothing more is read, and then the
+    /// waker is woken.
+    pub is_taken: &'a IsTaken<'a>,
 }
 
 /// A decode that has written its answer.
@@ -174,9 +177,10 @@ impl Decoder {
         };
         trail.steps().input = Some(input);
         let pool = self.pool(kind);
-        let mut place = match place {
-            Some(place) if place.is_of(pool) => Some(place),
-            _ => self.enter(kind, caller, deadline, trail).await?,
+        // Where it turns out to be another pool's, others have it at once.
+        let mut place = match place.filter(|place| place.is_of(pool)) {
+            None => self.enter(kind, caller, deadline, trail).await?,
+            place => place,
         };
         let waited = place.as_ref().map(Place::waited).unwrap_or_default();
         let run = Run { decoder: self, pool, options, output, allow_partial, began, waited, trail };
@@ -208,6 +212,16 @@ impl Decoder {
                 Box::pin(within(deadline, trail, place)).await
             }
         }
+    }
+
+    /// Does what takes long and cannot be interrupted, as a turn of its own, and with others
+    /// on another thread meanwhile.
+    pub async fn heavily<T>(&self, work: impl FnOnce() -> T) -> T {
+        let mut turns = Turns::new(self.pool(PoolKind::Inline));
+        turns.begin().await;
+        let done = tokio::task::block_in_place(work);
+        turns.end().await;
+        done
     }
 
     fn pool(&self, kind: PoolKind) -> Option<&Pool> {
@@ -277,11 +291,11 @@ impl Run<'_> {
         reply: Reply<'_>,
     ) -> Result<Summary, Stopped> {
         self.trail.steps().uploading = true;
-        let mut turns = Turns::new(self.pool);
+        let (mut turns, mut lending) = (Turns::new(self.pool), Lending::default());
         let mut pass = self.pass(upload.charset, reply.form);
         loop {
             let next = poll_fn(|context| upload.bytes.as_mut().poll_next(context));
-            let arrived = lending(place, next).await;
+            let arrived = lending.of(place, next).await;
             let Some(bytes) = arrived else { break };
             if self.scan(&mut pass, &mut turns, &bytes?, reply.is_taken).await?.is_break() {
                 break;
@@ -305,9 +319,9 @@ impl Run<'_> {
         pass: &mut Pass<'_>,
         turns: &mut Turns<'_>,
         mut bytes: &[u8],
-        is_taken: &(dyn Fn() -> bool + Sync),
+        is_taken: &IsTaken<'_>,
     ) -> Result<ControlFlow<()>, Stopped> {
-        let takes_turns = bytes.len() > Turns::SMALL;
+        let takes_turns = turns.are_taken_for(bytes.len());
         let mut flow = ControlFlow::Continue(());
         while flow.is_continue() && !bytes.is_empty() {
             if takes_turns {
@@ -319,7 +333,7 @@ impl Run<'_> {
             if takes_turns {
                 turns.pass().await;
             }
-            if flow.is_continue() && !is_taken() {
+            if flow.is_continue() && !is_taken(Waker::noop()) {
                 turns.end().await;
                 taken(is_taken, self.trail).await;
             }
@@ -369,13 +383,14 @@ impl Run<'_> {
     }
 }
 
-/// Waits until all that was written is taken. Nobody is woken: who takes it polls.
-async fn taken(is_taken: &(dyn Fn() -> bool + Sync), trail: &Trail) {
-    if is_taken() {
-        return;
-    }
+/// Waits until all that was written is taken.
+async fn taken(is_taken: &IsTaken<'_>, trail: &Trail) {
     trail.steps().unread_since = Some(Instant::now());
-    poll_fn(|_| if is_taken() { Poll::Ready(()) } else { Poll::Pending }).await;
+    poll_fn(|context| match is_taken(context.waker()) {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
+    })
+    .await;
     let mut steps = trail.steps();
     steps.unread = steps.waited_for_reader();
     steps.unread_since = None;

@@ -1,6 +1,6 @@
 //! Decoding what stands at a URL.
 
-use super::{Deadline, Reply, Run, Stopped, caller_was_slow, failing, taken, turn::Turns};
+use super::{Deadline, Reply, Run, Stopped, caller_was_slow, failing, turn::Turns};
 use crate::{
     answer::Fetch,
     failure::{Code, Failure},
@@ -10,9 +10,6 @@ use crate::{
     telemetry::{FetchResult, Metrics, Phase, Trail},
 };
 use std::{ops::ControlFlow, sync::Arc, time::Instant};
-
-/// How much of what arrives packed is unpacked at a time: up to a thousand times as much.
-const PACKED: usize = 512;
 
 /// An unpacked document this much larger than what arrived looks like a bomb.
 const SUSPICIOUS: u64 = 100;
@@ -72,28 +69,15 @@ impl Run<'_> {
             match &mut document.gunzip {
                 None => flow = self.scan(&mut pass, &mut turns, &chunk, reply.is_taken).await?,
                 Some(gunzip) => {
-                    for piece in chunk.chunks(PACKED) {
-                        turns.begin().await;
-                        let mut pushed = Ok(());
-                        let unpacked =
-                            gunzip.push(piece, &mut |bytes| match self.push(&mut pass, bytes) {
-                                Ok(flow) => flow,
-                                Err(error) => {
-                                    pushed = Err(error);
-                                    ControlFlow::Break(())
-                                }
-                            });
-                        pushed?;
-                        flow = unpacked.map_err(|Corrupt| self.corrupt(attempt))?;
-                        if flow.is_break() {
-                            break;
-                        }
-                        turns.pass().await;
+                    let mut packed = &chunk[..];
+                    while flow.is_continue()
+                        && let Some(bytes) =
+                            gunzip.unpack(&mut packed).map_err(|Corrupt| self.corrupt(attempt))?
+                    {
+                        flow = self.scan(&mut pass, &mut turns, bytes, reply.is_taken).await?;
                     }
-                    turns.end().await;
                 }
             }
-            taken(reply.is_taken, self.trail).await;
         }
         if flow.is_continue()
             && let Some(gunzip) = &document.gunzip

@@ -5,20 +5,33 @@ use crate::limit::{Place, Pool, Turn};
 use std::time::{Duration, Instant};
 use tokio::{task::yield_now, time::timeout};
 
-/// How long nothing of a document may arrive before others have its place.
+/// How long a client may let its document be waited for in all before others have the place.
 const LEND_AFTER: Duration = Duration::from_millis(50);
 
-/// Waits for what a client sends; where nothing comes for a while, others have the place
-/// meanwhile.
-pub async fn lending<T>(place: &mut Option<Place>, next: impl Future<Output = T>) -> T {
-    let mut next = std::pin::pin!(next);
-    if let Ok(arrived) = timeout(LEND_AFTER, &mut next).await {
-        return arrived;
+/// The patience of those who wait for a place with who has one.
+pub struct Lending(Duration);
+
+impl Default for Lending {
+    fn default() -> Self {
+        Self(LEND_AFTER)
     }
-    place.iter_mut().for_each(Place::lend);
-    let arrived = next.await;
-    place.iter_mut().for_each(Place::take_back);
-    arrived
+}
+
+impl Lending {
+    /// Waits for what a client sends; where that has taken too long by now, others have the
+    /// place meanwhile.
+    pub async fn of<T>(&mut self, place: &mut Option<Place>, next: impl Future<Output = T>) -> T {
+        let (mut next, began) = (std::pin::pin!(next), Instant::now());
+        if let Ok(arrived) = timeout(self.0, &mut next).await {
+            self.0 = self.0.saturating_sub(began.elapsed());
+            return arrived;
+        }
+        self.0 = Duration::ZERO;
+        place.iter_mut().for_each(Place::lend);
+        let arrived = next.await;
+        place.iter_mut().for_each(Place::take_back);
+        arrived
+    }
 }
 
 /// The processors, as one decode has them: for half a millisecond at a time, however hard
@@ -29,6 +42,8 @@ pub(super) struct Turns<'a> {
     now: Option<Begun<'a>>,
     /// How much of the document fits into one, as far as is known.
     piece: usize,
+    /// How much there was to do by now.
+    seen: usize,
 }
 
 struct Begun<'a> {
@@ -42,11 +57,18 @@ impl<'a> Turns<'a> {
     const SHORT: Duration = Duration::from_micros(125);
     /// What is scanned without a turn; the hardest document that is known takes a third of
     /// a millisecond.
-    pub(super) const SMALL: usize = 4 * 1024;
-    const LARGE: usize = 256 * 1024;
+    const SMALL: usize = 4 * 1024;
+    /// What is scanned before the next look at the clock, however easy the last piece was.
+    const LARGE: usize = 32 * 1024;
 
     pub(super) fn new(pool: Option<&'a Pool>) -> Self {
-        Self { pool, now: None, piece: Self::SMALL }
+        Self { pool, now: None, piece: Self::SMALL, seen: 0 }
+    }
+
+    /// There is so much more to do: whether that, with all before it, takes turns.
+    pub(super) fn are_taken_for(&mut self, bytes: usize) -> bool {
+        self.seen = self.seen.saturating_add(bytes);
+        self.seen > Self::SMALL
     }
 
     /// There is something to do: waits for a turn, where this is none.

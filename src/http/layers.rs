@@ -102,7 +102,8 @@ fn gates_in_order<const N: usize>(
         };
         checked.map_err(|failure| {
             let mut response = Refusal(failure).into_response();
-            unread::keep(std::mem::take(request.body_mut()), &mut response);
+            let body = std::mem::take(request.body_mut());
+            unread::keep(request.headers(), body, &mut response);
             response
         })
     })

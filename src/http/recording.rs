@@ -29,6 +29,7 @@ use std::{
     sync::Arc,
     task::{Context, Poll, ready},
 };
+use tokio::sync::oneshot;
 use tower::{Layer, Service};
 use uuid::Uuid;
 
@@ -183,6 +184,8 @@ where
             let response = response.map(Body::new);
             match (draining, this.story.as_ref()) {
                 (Some(draining), Some(story)) if story.must_read => {
+                    // What is refused is in nobody's way.
+                    story.guard.record.leave_flight();
                     *this.answer = Some((response, draining));
                 }
                 _ => return Poll::Ready(Ok(told(this.story.take(), response))),
@@ -227,8 +230,8 @@ fn told(story: Option<Story>, mut response: Response) -> Response {
         return response;
     }
     let reader = if is_http_1 { None } else { Reader::current() };
-    let rest = Bytes::new();
-    response.map(|body| Body::new(RecordedBody { body, rest, reader, guard }))
+    let (rest, leaving) = (Bytes::new(), None);
+    response.map(|body| Body::new(RecordedBody { body, rest, leaving, reader, guard }))
 }
 
 /// A body that closes the record with its last byte. It is handed on in pieces, and only
@@ -237,9 +240,24 @@ struct RecordedBody {
     body: Body,
     /// What is there of it and not handed on yet.
     rest: Bytes,
+    /// What was handed on last over HTTP/2, which gathers it where the client leaves no room:
+    /// closed when it has left.
+    leaving: Option<oneshot::Receiver<()>>,
     /// Over HTTP/2.
     reader: Option<Arc<Reader>>,
     guard: Guard,
+}
+
+/// A piece of a body, and who is told when it has left.
+struct Leaving {
+    piece: Bytes,
+    _left: oneshot::Sender<()>,
+}
+
+impl AsRef<[u8]> for Leaving {
+    fn as_ref(&self) -> &[u8] {
+        &self.piece
+    }
 }
 
 /// How much is handed on at a time.
@@ -259,8 +277,8 @@ impl RecordedBody {
         })
     }
 
-    fn is_handed_on(&self) -> bool {
-        self.rest.is_empty() && self.body.is_end_stream()
+    fn has_left(&self) -> bool {
+        self.leaving.is_none() && self.rest.is_empty() && self.body.is_end_stream()
     }
 }
 
@@ -272,6 +290,11 @@ impl HttpBody for RecordedBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if let Some(leaving) = &mut self.leaving {
+            // It is never sent: it is dropped with the piece.
+            let _ = ready!(Pin::new(leaving).poll(context));
+            self.leaving = None;
+        }
         if let Some(reader) = &self.reader {
             reader.has_room(true);
         }
@@ -288,15 +311,18 @@ impl HttpBody for RecordedBody {
             }
         }
         let length = self.rest.len().min(PIECE);
-        let piece = self.rest.split_to(length);
+        let mut piece = self.rest.split_to(length);
         if let Some(reader) = &self.reader {
             reader.has_room(false);
+            let (left, leaving) = oneshot::channel();
+            piece = Bytes::from_owner(Leaving { piece, _left: left });
+            self.leaving = Some(leaving);
         }
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.is_handed_on()
+        self.has_left()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -312,7 +338,7 @@ impl HttpBody for RecordedBody {
 impl Drop for RecordedBody {
     fn drop(&mut self) {
         // Who knows the length of a body does not ask for more after its last byte.
-        if self.is_handed_on() {
+        if self.has_left() {
             self.guard.record.close(Ending::Complete);
         }
     }

@@ -6,7 +6,7 @@
 
 use axum::{
     body::{Body, HttpBody},
-    http::Response,
+    http::{HeaderMap, Response, header::EXPECT},
 };
 use std::{
     pin::Pin,
@@ -26,10 +26,12 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 struct Unread(Arc<Mutex<Option<Body>>>);
 
-/// Hands the body of a refused request over to its answer, if it is worth it.
-pub(super) fn keep(body: Body, response: &mut Response<Body>) {
+/// Hands the body of a refused request over to its answer, if it is worth it. One that
+/// waits to be asked for is not asked for.
+pub(super) fn keep(headers: &HeaderMap, body: Body, response: &mut Response<Body>) {
     let length = body.size_hint().exact();
-    if length.is_some_and(|length| length > 0 && length <= LITTLE) {
+    let is_little = length.is_some_and(|length| length > 0 && length <= LITTLE);
+    if is_little && !headers.contains_key(EXPECT) {
         response.extensions_mut().insert(Unread(Arc::new(Mutex::new(Some(body)))));
     }
 }

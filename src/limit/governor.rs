@@ -27,7 +27,7 @@ pub async fn govern(pools: &[Pool], processors: &Processors) -> Infallible {
     loop {
         let began = Instant::now();
         sleep_until(began + EVERY).await;
-        let wait = processors.take_least_wait().unwrap_or_default();
+        let wait = processors.take_least_wait();
         for pool in pools {
             let has_share = pool.take_worked() > began.elapsed() / SHARE;
             if wait > LATE && has_share {

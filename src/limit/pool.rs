@@ -46,7 +46,7 @@ pub enum Shed {
 impl Pool {
     /// All places free, for decodes that take turns at these processors.
     pub fn new(bounds: Bounds, processors: Arc<Processors>, metrics: PoolMetrics) -> Self {
-        metrics.limit.set(i64::try_from(bounds.places).unwrap_or(i64::MAX));
+        metrics.limit.set(gauge(bounds.places));
         let queue = Mutex::new(Queue::new(bounds));
         let (worked, max_wait) = (AtomicU64::new(0), bounds.max_wait);
         Self(Arc::new(Shared { processors, worked, queue, max_wait, metrics }))
@@ -116,7 +116,9 @@ impl Pool {
 
     /// Gives out fewer places, but no less than that.
     pub(super) fn narrow(&self, least: usize) {
-        self.queue().narrow(least, Instant::now());
+        let mut queue = self.queue();
+        queue.narrow(least, Instant::now());
+        self.0.metrics.limit.set(gauge(queue.allowed()));
     }
 
     /// Gives out more again, where it does not give out all.
@@ -126,7 +128,9 @@ impl Pool {
             if queue.is_wide() {
                 return;
             }
-            queue.widen(Instant::now())
+            let next = queue.widen(Instant::now());
+            self.0.metrics.limit.set(gauge(queue.allowed()));
+            next
         };
         for (sender, since) in next {
             self.0.metrics.in_use.inc();
@@ -137,6 +141,10 @@ impl Pool {
     fn queue(&self) -> MutexGuard<'_, Queue<oneshot::Sender<Place>>> {
         self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// What becomes of who wants to enter.

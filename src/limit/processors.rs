@@ -52,10 +52,13 @@ impl Processors {
         }
     }
 
-    /// The shortest wait since this was last asked, where there was a turn.
-    pub(super) fn take_least_wait(&self) -> Option<Duration> {
-        let time = self.least_wait.swap(NO_TURN, Relaxed);
-        (time != NO_TURN).then(|| Duration::from_nanos(time))
+    /// The shortest wait since this was last asked; endless where nobody had a turn though
+    /// someone has one.
+    pub(super) fn take_least_wait(&self) -> Duration {
+        match self.least_wait.swap(NO_TURN, Relaxed) {
+            NO_TURN if self.turns.available_permits() > 0 => Duration::ZERO,
+            time => Duration::from_nanos(time),
+        }
     }
 }
 
@@ -75,12 +78,13 @@ mod tests {
     async fn who_comes_first_has_the_next_turn() {
         const WHILE: Duration = Duration::from_millis(1);
         let processors = Processors::new();
-        assert_eq!(processors.take_least_wait(), None);
+        assert_eq!(processors.take_least_wait(), Duration::ZERO);
         let mut taken = Vec::new();
         for _ in 0..Processors::count() {
             taken.push(processors.turn().await);
         }
-        assert_eq!(processors.take_least_wait(), Some(Duration::ZERO));
+        assert_eq!(processors.take_least_wait(), Duration::ZERO);
+        assert_eq!(processors.take_least_wait(), Duration::from_nanos(NO_TURN));
 
         let (mut first, mut second) = (pin!(processors.turn()), pin!(processors.turn()));
         assert!(timeout(WHILE, first.as_mut()).await.is_err());
@@ -88,7 +92,8 @@ mod tests {
         drop(taken.pop());
         assert!(timeout(WHILE, second.as_mut()).await.is_err());
         let turn = first.await;
-        assert!(processors.take_least_wait() > Some(Duration::ZERO));
+        let wait = processors.take_least_wait();
+        assert!(wait > Duration::ZERO && wait < Duration::from_nanos(NO_TURN));
 
         drop(turn);
         assert!(timeout(WHILE, second).await.is_ok());

@@ -181,7 +181,15 @@ impl<W> Queue<W> {
             self.taken += 1;
             next.push(waiter);
         }
+        if self.taken < self.allowed {
+            self.throughput.free(now);
+        }
         next
+    }
+
+    /// How many places are given out.
+    pub fn allowed(&self) -> usize {
+        self.allowed
     }
 
     /// Whether all places are given out.
@@ -460,5 +468,20 @@ mod tests {
         }
         assert!(queue.is_wide());
         assert_eq!(queue.taken(), 7);
+    }
+
+    #[test]
+    fn time_with_free_places_is_not_counted_after_a_narrow_one() {
+        let (mut queue, now) = (queue(2, 9), Instant::now());
+        let arrive = |queue: &mut Queue<_>, now| queue.arrive(caller(1), || now, || "");
+        arrive(&mut queue, now);
+        queue.narrow(1, now);
+        queue.widen(now + MS);
+        let later = now + Duration::from_secs(3600);
+
+        assert_eq!(arrive(&mut queue, later), Arrival::Admitted);
+        assert_eq!(arrive(&mut queue, later), waits(1));
+        // Of an hour without a leave, nobody else would be let in.
+        assert_eq!(arrive(&mut queue, later), waits(2));
     }
 }

@@ -50,6 +50,14 @@ impl Throughput {
         }
     }
 
+    /// There is a free place, though nobody left.
+    pub(super) fn free(&mut self, now: Instant) {
+        if let Some(since) = self.full_since.take() {
+            self.now.full += now.duration_since(since);
+            self.ended = Some(now);
+        }
+    }
+
     /// How long it takes for so many places to come free, if that can be told.
     pub(super) fn time_for(&self, places: usize, now: Instant) -> Option<Duration> {
         let running = self.full_since.map(|since| now.duration_since(since)).unwrap_or_default();

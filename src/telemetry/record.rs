@@ -8,7 +8,10 @@ use super::{Input, Metrics, Recent, RecentFailure, Trail, labels::no_code, log, 
 use crate::failure::{Code, Failure, Fault, Outcome};
 use std::{
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant, SystemTime},
 };
 use tracing::Level;
@@ -48,6 +51,8 @@ pub struct Record {
     /// What the decode leaves behind.
     pub trail: Arc<Trail>,
     verdict: Mutex<Verdict>,
+    /// Whether it counts among those that are.
+    is_in_flight: AtomicBool,
     metrics: Arc<Metrics>,
     recent: Arc<Recent>,
 }
@@ -67,6 +72,7 @@ const CLIENT_LEFT: u16 = 499;
 impl Record {
     /// Opens the record of a request whose head has just arrived.
     pub fn open(head: Head, metrics: Arc<Metrics>, recent: Arc<Recent>) -> Arc<Self> {
+        let is_in_flight = AtomicBool::new(!head.is_probe);
         if !head.is_probe {
             metrics.in_flight.inc();
         }
@@ -75,6 +81,7 @@ impl Record {
             began: Instant::now(),
             trail: Arc::default(),
             verdict: Mutex::default(),
+            is_in_flight,
             metrics,
             recent,
         })
@@ -93,6 +100,13 @@ impl Record {
     /// The metrics that this record will move.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// It does not count among those in flight any longer; where it ends, at the latest.
+    pub fn leave_flight(&self) {
+        if self.is_in_flight.swap(false, Ordering::Relaxed) {
+            self.metrics.in_flight.dec();
+        }
     }
 
     /// An answer begins with this status.
@@ -124,10 +138,8 @@ impl Record {
             is_cut_off.then(|| Failure::new(Code::ShuttingDown, detail))
         });
         let duration = self.began.elapsed();
-        let Head { method, route, is_decode, is_probe, .. } = self.head;
-        if !is_probe {
-            self.metrics.in_flight.dec();
-        }
+        let Head { method, route, is_decode, .. } = self.head;
+        self.leave_flight();
         let outcome = match (&failure, ending) {
             (Some(failure), _) => failure.outcome,
             (None, Ending::Complete) => Outcome::Success,

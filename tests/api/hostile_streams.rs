@@ -67,6 +67,52 @@ async fn an_answer_that_is_not_read_ends_its_stream_and_no_other() {
 }
 
 #[tokio::test]
+async fn a_little_answer_that_is_not_read_keeps_no_place() {
+    let config = "[server]\nwrite_timeout = \"300ms\"\n[overload]\ninline = 1\n";
+    let app = TestApp::start(config).await;
+    let mut client = Frames::connect(app.address, &[(INITIAL_WINDOW, 1)]).await;
+    client.send(decode(1, "little", &[JSON], &json!({ "content": "{*a*}" }))).await;
+
+    let is_reset = |frame: &Frame| frame.stream == 1 && frame.kind == Kind::ResetStream;
+    let reset = client.until(is_reset).await;
+
+    assert_eq!(reset.reason(), CANCEL);
+    let line = app.only_line("little").await;
+    assert_eq!(line["outcome"], "cancelled", "{line}");
+    // The connection is still there, and uses what there is of it.
+    client.send(get(3, "/health", &[])).await;
+    client.send(number(Kind::WindowUpdate, 3, 1 << 20)).await;
+    assert!(client.body(3).await.contains("\"ok\""));
+    let served = app.decode_document("", "{*b*}").await;
+    assert_eq!(served.status, 200);
+    drop(client);
+    app.at_rest().await;
+}
+
+#[tokio::test]
+async fn lines_that_are_not_read_keep_no_turn() {
+    let config = "server = { write_timeout = \"1h\", request_timeout = \"1h\" }";
+    let app = TestApp::start(config).await;
+    // Turns that grow long, and then more lines than there is room for.
+    let content = format!("{}{}", " ".repeat(100_000), "{*a*}".repeat(9_000));
+    let body = json!({ "content": content, "max_secrets": 9_000 });
+    let mut clients = Vec::new();
+    for number in 0..8 {
+        let mut client = Frames::connect(app.address, &[(INITIAL_WINDOW, 0)]).await;
+        let id = format!("unread-{number}");
+        client.send(decode(1, &id, &[LINES], &body)).await;
+        client.until(|frame| frame.stream == 1 && frame.kind == Kind::Headers).await;
+        clients.push(client);
+    }
+
+    let served = app.decode_document("", "{*b*}".repeat(9_000)).await;
+
+    assert_eq!(served.status, 200);
+    drop(clients);
+    app.at_rest().await;
+}
+
+#[tokio::test]
 async fn a_window_that_opens_byte_by_byte_is_as_good_as_none() {
     let app =
         TestApp::start("server = { write_timeout = \"300ms\", request_timeout = \"1h\" }").await;

@@ -227,6 +227,61 @@ async fn who_sends_slowly_is_in_nobodys_way() {
 }
 
 #[tokio::test]
+async fn who_drips_faster_than_that_is_in_nobodys_way_either() {
+    let app = TestApp::start("[overload]\ninline = 1\nmax_wait = \"1h\"\n").await;
+    let mut drips = Raw::connect(app.address).await;
+    drips.begin_decode("drips", "Content-Type: text/plain\r\n", 5_000).await;
+    let dripping = tokio::spawn(drips.drip(" ".repeat(4_000)));
+    app.metrics_when(|metrics| metrics["decoder_pool_in_use{pool=\"inline\"}"] == 1.0).await;
+
+    let served = app.decode_document("", "{*a*}").await;
+
+    assert_eq!(served.status, 200);
+    assert!(!dripping.is_finished());
+    dripping.abort();
+}
+
+#[tokio::test]
+async fn a_request_that_is_fetched_takes_no_place_from_documents() {
+    let (upstream, gate) = slow_source(&["/slow"]).await;
+    let app = service(&upstream, "inline = 1\nqueue = 0").await;
+    // So long that it may well have its document in it.
+    let long = format!("{}{}", source(&upstream, "/slow"), " ".repeat(20_000));
+    let mut slow = Raw::connect(app.address).await;
+    slow.begin_decode("slow", "Content-Type: application/json\r\n", long.len()).await;
+    slow.send(long).await;
+    upstream.requested("/slow").await;
+
+    let served = app.decode_document("", "{*a*}").await;
+    gate.open();
+
+    assert_eq!(served.status, 200);
+    slow.until("HTTP/1.1 200 ").await;
+}
+
+#[tokio::test]
+async fn what_is_large_needs_a_place_though_its_length_is_not_told() {
+    let (upstream, gate) = slow_source(&[]).await;
+    let app = service(&upstream, "inline = 1\nqueue = 0").await;
+    let headers = "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n";
+    let head = "POST /decode HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: large\r\n";
+    let mut large = Raw::connect(app.address).await;
+    large.send(format!("{head}{headers}\r\n")).await;
+    let piece = " ".repeat(64 * 1024);
+    large.send(format!("{:x}\r\n{piece}\r\n", piece.len()).repeat(17)).await;
+
+    app.metrics_when(|metrics| metrics["decoder_pool_in_use{pool=\"inline\"}"] == 1.0).await;
+    // It keeps it while nothing comes: what it has sent is kept as well.
+    let refused = app.decode_document("", "{*a*}").await;
+    let document = "{\"content\":\"{*b*}\"}";
+    large.send(format!("{:x}\r\n{document}\r\n0\r\n\r\n", document.len())).await;
+
+    refused.problem(503, "overloaded");
+    large.until("\"value\":\"b\"").await;
+    gate.open();
+}
+
+#[tokio::test]
 async fn without_pools_all_that_comes_runs() {
     let (upstream, gate) = slow_source(&["/slow"]).await;
     let app = service(&upstream, "enabled = false\nfetch = 1\nqueue = 0").await;

@@ -184,3 +184,29 @@ async fn who_is_refused_need_not_connect_again_for_it() {
     let answer = raw.rest().await;
     assert!(answer.contains("HTTP/1.1 429 ") && answer.contains("connection: close"), "{answer}");
 }
+
+#[tokio::test]
+async fn who_is_refused_is_in_nobodys_way() {
+    let app = TestApp::start(&format!("server = {{ max_in_flight = 1 }}\n{}", held_to(1))).await;
+    assert_eq!(app.decode(&json!({ "content": "{*a*}" })).await.status, 200);
+    let mut absent = Vec::new();
+    for number in 0..5 {
+        let mut raw = Raw::connect(app.address).await;
+        let id = format!("absent-{number}");
+        raw.begin_decode(&id, "Content-Type: application/json\r\n", 100).await;
+        absent.push(raw);
+    }
+    let refused =
+        "decoder_rate_limit_decisions_total{backend=\"memory\",decision=\"rate_limited\"}";
+    app.metrics_when(|metrics| metrics[refused] == 5.0).await;
+
+    // Neither is it too many in flight, while the bodies of those are waited for.
+    let metrics = app.metrics().await;
+    app.get("/problems").await.problem(429, "rate_limited");
+
+    assert_eq!(metrics["decoder_http_requests_in_flight"], 0.0);
+    for raw in absent {
+        assert!(raw.rest().await.starts_with("HTTP/1.1 429 "));
+    }
+    app.at_rest().await;
+}

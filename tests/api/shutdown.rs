@@ -1,7 +1,7 @@
 //! How the service ends: what is in flight, what is cut off, and the exit code.
 
 use crate::support::{
-    app::{Answer, PATIENCE, TestApp, http_2, program, undisturbed},
+    app::{Answer, PATIENCE, TestApp, client, http_2, program, undisturbed},
     raw::Raw,
     upstream::{
         Gate, Reply,
@@ -10,9 +10,14 @@ use crate::support::{
     },
 };
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{os::unix::process::ExitStatusExt, process::Stdio, time::Duration};
-use tokio::{net::TcpStream, process::Command, time::timeout};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    net::TcpStream,
+    process::Command,
+    time::timeout,
+};
 
 /// Waits until the service says that it ends.
 async fn is_ending(app: &TestApp) {
@@ -256,5 +261,34 @@ async fn a_signal_at_any_moment_of_the_start_is_an_end() {
         // Before it can listen to signals, the signal itself ends it.
         let by_signal = status.signal() == Some(Signal::TERM.as_raw());
         assert!(status.code() == Some(0) || by_signal, "{status:?} after {at}");
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_holds_up_no_end() {
+    for is_closed in [false, true] {
+        let mut command = program();
+        undisturbed(&mut command, "");
+        command.args(["serve", "--bind", "127.0.0.1:0"]).stdout(Stdio::piped());
+        let mut child = Command::from(command).kill_on_drop(true).spawn().expect("it starts");
+        let mut log = BufReader::new(child.stdout.take().expect("piped"));
+        let mut line = String::new();
+        log.read_line(&mut line).await.expect("the first line");
+        let line: Value = serde_json::from_str(&line).expect("JSON");
+        let log = (!is_closed).then_some(log);
+        let url = format!("http://{}/nowhere", line["address"].as_str().expect("an address"));
+
+        let client = client();
+        // More than a pipe holds, in lines of some 300 bytes.
+        for _ in 0..500 {
+            let answer = client.get(&url).send().await.expect("an answer");
+            assert_eq!(answer.status(), 404);
+        }
+        let pid = Pid::from_raw(child.id().expect("a child") as i32).expect("a process");
+        kill_process(pid, Signal::TERM).expect("sent");
+
+        let status = timeout(PATIENCE, child.wait()).await.expect("an end").expect("a status");
+        assert_eq!(status.code(), Some(0), "closed: {is_closed}");
+        drop(log);
     }
 }

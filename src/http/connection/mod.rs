@@ -28,14 +28,13 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use stream::Stream;
+use stream::{Open, Stream};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch::Receiver,
     time::sleep,
 };
 use tower::Service;
-use watch::Ticket;
 
 pub use watch::Watch;
 
@@ -144,7 +143,6 @@ impl Server {
         let watch = Arc::clone(&served.watch);
         let serving = async {
             served.accept_until(&mut stop, listener).await;
-            watch.stop();
             watch.come_to(0).await;
         };
         tokio::select! {
@@ -164,7 +162,15 @@ impl Served {
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => self.admit(stream, peer).await,
+                Ok((stream, peer)) => {
+                    tokio::select! {
+                        biased;
+                        () = self.watch.fewer_than(self.grants.max_connections) => {}
+                        // Then there is no need for room.
+                        _ = stop.changed() => {}
+                    }
+                    self.admit(stream, peer);
+                }
                 Err(error) => {
                     // Of one connection, or of all while descriptors are short.
                     tracing::warn!(%error, "no connection was accepted");
@@ -173,29 +179,30 @@ impl Served {
                 }
             }
         }
-        // Who has come by now is not turned away by the door.
+        self.watch.stop();
+        // Who has come by now is not turned away by the door; who still comes, is.
         if let Ok(listener) = listener.into_std() {
-            while let Ok((stream, peer)) = listener.accept() {
+            let come = std::iter::from_fn(|| listener.accept().ok());
+            for (stream, peer) in come.take(self.grants.max_connections) {
                 let stream =
                     stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
                 if let Ok(stream) = stream {
-                    self.admit(stream, peer).await;
+                    self.admit(stream, peer);
                 }
             }
         }
     }
 
-    /// Makes room for a connection, if need be, and begins to serve it.
-    async fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
-        self.watch.fewer_than(self.grants.max_connections).await;
+    /// Begins to serve a connection.
+    fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
         let pace = Pace::new(Arc::clone(&self.watch.clock));
         let ticket = self.watch.over(Arc::clone(&pace));
-        let stream = Stream::new(stream, Arc::clone(&pace), &self.metrics);
+        let stream = Stream::new(stream, Arc::clone(&pace), Open::new(ticket, &self.metrics));
         let peer = Peer { address: peer.ip(), pace };
-        tokio::spawn(Arc::clone(self).attend(stream, peer, ticket));
+        tokio::spawn(Arc::clone(self).attend(stream, peer));
     }
 
-    async fn attend(self: Arc<Self>, mut stream: Stream, peer: Peer, _ticket: Ticket) {
+    async fn attend(self: Arc<Self>, mut stream: Stream, peer: Peer) {
         let Ok(is_http_2) = stream.is_http_2().await else { return };
         let pace = Arc::clone(&peer.pace);
         let requests = Requests { served: Arc::clone(&self), peer };

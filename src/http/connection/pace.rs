@@ -184,7 +184,10 @@ impl Pace {
 
     /// Bytes came. Those of HTTP/2 may be frames of any kind: there, only requests count.
     pub(super) fn read(&self) {
-        self.goes_on();
+        // Who takes nothing, or was asked to go, does not stay for what it sends.
+        if self.stalled_since.load(Relaxed) == 0 && self.farewell_since.load(Relaxed) == 0 {
+            self.goes_on();
+        }
         let state = self.state();
         if state.requests == 0 && !self.is_http_2.load(Relaxed) {
             self.state.store(state.read(self.clock.now()).pack(), Relaxed);
@@ -263,6 +266,11 @@ impl Pace {
             2 => Close::AtOnce,
             _ => Close::Reset,
         }
+    }
+
+    /// Whether another connection needs its room.
+    pub(super) fn is_in_the_way(&self) -> bool {
+        self.close() == Close::AtOnce
     }
 
     /// Whether something is under way that would be cut off.

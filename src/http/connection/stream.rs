@@ -1,7 +1,10 @@
 //! The stream beneath a connection: counted, watched, and closed without losing what was
 //! said.
 
-use super::pace::{Close, Pace};
+use super::{
+    pace::{Close, Pace},
+    watch::Ticket,
+};
 use crate::telemetry::Metrics;
 use rustix::net::{RecvFlags, recv};
 use std::{
@@ -34,7 +37,7 @@ pub(super) struct Stream {
     /// Whether the client has closed its side.
     is_over: bool,
     pace: Arc<Pace>,
-    counted: Counted,
+    open: Option<Open>,
 }
 
 /// The first bytes of a connection: no more than [`PREFACE`] has.
@@ -48,27 +51,31 @@ struct Begins {
 /// What HTTP/2 begins with.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-struct Counted(Arc<Metrics>);
+/// A connection counts for as long as there is one of these.
+pub(super) struct Open {
+    _ticket: Ticket,
+    metrics: Arc<Metrics>,
+}
 
-impl Counted {
-    fn new(metrics: &Arc<Metrics>) -> Self {
+impl Open {
+    pub(super) fn new(ticket: Ticket, metrics: &Arc<Metrics>) -> Self {
         metrics.connections.inc();
-        Self(Arc::clone(metrics))
+        Self { _ticket: ticket, metrics: Arc::clone(metrics) }
     }
 }
 
-impl Drop for Counted {
+impl Drop for Open {
     fn drop(&mut self) {
-        self.0.connections.dec();
+        self.metrics.connections.dec();
     }
 }
 
 impl Stream {
-    pub(super) fn new(stream: TcpStream, pace: Arc<Pace>, metrics: &Arc<Metrics>) -> Self {
+    pub(super) fn new(stream: TcpStream, pace: Arc<Pace>, open: Open) -> Self {
         // An answer is written whole; waiting for more would only delay it.
         let _ = stream.set_nodelay(true);
-        let (begins, counted) = (Begins::default(), Counted::new(metrics));
-        Self { stream: Some(stream), begins, is_over: false, pace, counted }
+        let begins = Begins::default();
+        Self { stream: Some(stream), begins, is_over: false, pace, open: Some(open) }
     }
 
     /// Waits until it is clear whether the client begins as HTTP/2 does.
@@ -138,7 +145,12 @@ impl Drop for Stream {
         };
         match self.pace.close() {
             Close::Gently if !self.is_over => {
-                runtime.spawn(linger(stream, Counted::new(&self.counted.0)));
+                let linger = linger(stream, Arc::clone(&self.pace));
+                let open = self.open.take();
+                runtime.spawn(async move {
+                    linger.await;
+                    drop(open);
+                });
             }
             Close::Gently | Close::AtOnce => {}
             // What was not taken is not kept for a client that takes nothing.
@@ -147,8 +159,9 @@ impl Drop for Stream {
     }
 }
 
-/// Says that nothing more comes, and lets what the client had on its way come to nothing.
-async fn linger(mut stream: TcpStream, _counted: Counted) {
+/// Says that nothing more comes, and lets what the client had on its way come to nothing;
+/// for a while, and for as long as nobody else needs the room.
+async fn linger(mut stream: TcpStream, pace: Arc<Pace>) {
     let drain = async {
         stream.shutdown().await?;
         loop {
@@ -161,8 +174,18 @@ async fn linger(mut stream: TcpStream, _counted: Counted) {
             }
         }
     };
+    let is_in_the_way = poll_fn(|context| match pace.ends(context) && pace.is_in_the_way() {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
+    });
     // Whatever comes of it, the connection is closed.
-    let _: Result<io::Result<()>, _> = timeout(LINGER, drain).await;
+    let _: Result<io::Result<()>, _> = timeout(LINGER, async {
+        tokio::select! {
+            drained = drain => drained,
+            () = is_in_the_way => Ok(()),
+        }
+    })
+    .await;
 }
 
 /// Takes what has come off a stream, without a copy of it.

@@ -59,11 +59,15 @@ impl<'a> Asking<'a> {
         }
     }
 
+    /// Whether enough is wrong to look no further.
+    pub(super) fn is_hopeless(&mut self) -> bool {
+        self.more_faults = self.faults.len() >= MAX_FAULTS;
+        self.more_faults
+    }
+
     pub(super) fn fault(&mut self, pointer: impl Into<String>, detail: impl Into<String>) {
-        if self.faults.len() < MAX_FAULTS {
+        if !self.is_hopeless() {
             self.faults.push(Fault::new(pointer, detail));
-        } else {
-            self.more_faults = true;
         }
     }
 
@@ -137,7 +141,7 @@ impl<'a> Asking<'a> {
     /// What was asked, if all of it can be.
     pub(super) fn end(mut self) -> Result<Options, Failure> {
         if self.more_faults {
-            self.faults.push(Fault::new("", "and more faults than are told"));
+            self.faults.push(Fault::new("", "so much is wrong that no more was looked at"));
         }
         if !self.faults.is_empty() {
             return Err(Failure::invalid(self.faults));

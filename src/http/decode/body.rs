@@ -1,8 +1,8 @@
 //! Reading the body of a request.
 
-use super::super::layers::too_large;
+use super::{super::layers::too_large, Entrance};
 use crate::{
-    decode,
+    decode::{self, Lending},
     failure::{Failure, Fault, Outcome},
     limit::Place,
     telemetry::Trail,
@@ -18,6 +18,9 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::time::{Sleep, sleep};
+
+/// Who has sent so much keeps its place while nothing more comes: places bound memory, too.
+const LENT: u64 = 1024 * 1024;
 
 /// The body as it arrives, for as long as it does. Its cap is the affair of who reads it,
 /// and may want only the beginning.
@@ -35,24 +38,34 @@ impl Arriving {
         Self { body, trail, patience, waiting: None }
     }
 
-    /// The whole body, in one piece, for a decode that may have a place already.
+    /// The whole body, in one piece, for a decode that may have a place already. One that is
+    /// larger than `without_place` enters for one.
     pub(super) async fn whole(
         mut self,
         cap: u64,
         place: &mut Option<Place>,
+        without_place: u64,
+        entrance: &Entrance<'_>,
     ) -> Result<Bytes, Failure> {
-        self.trail.steps().uploading = true;
+        let mut lending = Lending::default();
         let mut first = Bytes::new();
         let mut all = Vec::new();
+        let mut length = 0;
         loop {
+            self.trail.steps().uploading = true;
             let next = poll_fn(|context| Pin::new(&mut self).poll_next(context));
             let data = match place {
-                Some(_) => Box::pin(decode::lending(place, next)).await,
-                None => next.await,
+                Some(_) if length <= LENT => Box::pin(lending.of(place, next)).await,
+                _ => next.await,
             };
+            self.trail.steps().uploading = false;
             let Some(data) = data.transpose()? else { break };
-            if (first.len() + all.len() + data.len()) as u64 > cap {
+            length += data.len() as u64;
+            if length > cap {
                 return Err(too_large(cap));
+            }
+            if place.is_none() && length > without_place {
+                *place = Box::pin(entrance.enter()).await?;
             }
             if first.is_empty() && all.is_empty() {
                 first = data;
@@ -61,10 +74,7 @@ impl Arriving {
                 all.extend_from_slice(&data);
             }
         }
-        let mut steps = self.trail.steps();
-        steps.uploading = false;
-        steps.complete = Some(Instant::now());
-        drop(steps);
+        self.trail.steps().complete = Some(Instant::now());
         Ok(if all.is_empty() { first } else { all.into() })
     }
 }

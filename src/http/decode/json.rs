@@ -102,6 +102,9 @@ const FIELDS: [&str; 8] = [
 
 impl Reading<'_> {
     fn field(&mut self, name: &RawValue, value: &RawValue) {
+        if self.asking.is_hopeless() {
+            return;
+        }
         let Some(name) = text(name) else { return self.asking.fault("", NO_NAME) };
         if !self.is_new(&name) {
             return self.asking.fault(pointer(&name), "given twice");
@@ -159,6 +162,9 @@ impl Reading<'_> {
         let asking = &mut self.asking;
         let (mut start, mut end) = (None, None);
         let is_object = fields(pair, |name, value| {
+            if asking.is_hopeless() {
+                return;
+            }
             let Some(name) = text(name) else {
                 return asking.fault(format!("/markers/{place}"), NO_NAME);
             };

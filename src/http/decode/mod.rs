@@ -17,11 +17,11 @@ use super::{
 };
 use crate::{
     answer::{Form, Heading, Json, Ndjson, Output, Report, WipedBuffer},
-    decode::{self, Deadline, Document, Done, Job, Reply, Stopped, Upload},
+    decode::{self, Deadline, Decoder, Document, Done, Job, Reply, Stopped, Upload},
     failure::{Code, Failure},
     limit::{Caller, Place},
     scan::Charset,
-    telemetry::{PoolKind, Record},
+    telemetry::{PoolKind, Record, Trail},
 };
 use asked::{Asked, Options};
 use axum::{
@@ -71,20 +71,20 @@ pub(super) async fn decode(
     };
     let form = accept::best(&parts.headers, &FORMS)?;
     let caller = Caller::from(record.head().client);
+    let entrance = Entrance { decoder: &decoding.decoder, caller, deadline, trail: &record.trail };
     let kind = BodyKind::of(&parts.headers);
     let mut place = None;
     if is_surely_handed_over(kind, &parts.headers) {
-        let trail = &record.trail;
-        match decoding.decoder.enter(PoolKind::Inline, caller, Some(deadline), trail).await {
+        match entrance.enter().await {
             Ok(taken) => place = taken,
-            Err(stopped) => {
-                let mut response = Refusal(failure(stopped)).into_response();
-                unread::keep(body, &mut response);
+            Err(failure) => {
+                let mut response = Refusal(failure).into_response();
+                unread::keep(&parts.headers, body, &mut response);
                 return Ok(response);
             }
         }
     }
-    let read = read(&decoding, &parts, kind, body, &mut place, &record);
+    let read = read(&decoding, &parts, kind, body, &mut place, &entrance, &record);
     let (document, options) = match timeout_at(deadline.at.into(), read).await {
         Ok(read) => read?,
         Err(_) => return Err(deadline.passed(&record.trail).into()),
@@ -114,6 +114,22 @@ pub(super) async fn decode(
     }
 }
 
+/// The way to a place for a document that is handed over.
+struct Entrance<'a> {
+    decoder: &'a Decoder,
+    caller: Caller,
+    deadline: Deadline,
+    trail: &'a Trail,
+}
+
+impl Entrance<'_> {
+    async fn enter(&self) -> Result<Option<Place>, Failure> {
+        let Self { decoder, caller, deadline, trail } = *self;
+        let entered = decoder.enter(PoolKind::Inline, caller, Some(deadline), trail);
+        entered.await.map_err(failure)
+    }
+}
+
 /// Whether the request has a document in it, by its head alone: its type says so, or it is
 /// larger than the longest URL with all that may stand beside it. Such a one needs a place
 /// before any of it is read, so that to turn it away costs next to nothing.
@@ -125,6 +141,9 @@ fn is_surely_handed_over(kind: BodyKind, headers: &HeaderMap) -> bool {
     }
 }
 
+/// The bytes of JSON that are not read in passing: a tenth of a millisecond, at the least.
+const HEAVY: usize = 128 * 1024;
+
 /// The bytes of a request that names its document, spaces and escapes included.
 const LONGEST_WITH_SOURCE: u64 = 16 * 1024;
 
@@ -135,6 +154,7 @@ async fn read(
     kind: BodyKind,
     body: Body,
     place: &mut Option<Place>,
+    entrance: &Entrance<'_>,
     record: &Record,
 ) -> Result<(Document, Options), Failure> {
     let headers = &parts.headers;
@@ -151,9 +171,14 @@ async fn read(
         |body| Arriving::new(body, decoding.limits.stall_timeout, Arc::clone(&record.trail));
     match kind {
         BodyKind::Json => {
-            let bytes = arriving(body).whole(decoding.limits.max_request_bytes, place).await?;
+            let cap = decoding.limits.max_request_bytes;
+            let bytes = arriving(body).whole(cap, place, LONGEST_WITH_SOURCE, entrance).await?;
             let query = parts.uri.query().filter(|query| !query.is_empty());
-            let Asked { document, options } = json::parse(&bytes, query, decoding, record)?;
+            let parse = || json::parse(&bytes, query, decoding, record);
+            let Asked { document, options } = match bytes.len() {
+                ..HEAVY => parse()?,
+                HEAVY.. => Box::pin(decoding.decoder.heavily(parse)).await?,
+            };
             Ok((document, options))
         }
         BodyKind::Document => {
@@ -216,13 +241,13 @@ impl Answer {
             let Self { decoding, record, heading, job } = self;
             let (output, max_bytes) = (job.output, Some(decoding.limits.max_response_bytes));
             let mut form = Ndjson::new(taken.clone(), heading, output, max_bytes);
-            let reply = Reply { form: &mut form, is_taken: &|| taken.is_empty() };
+            let reply = Reply { form: &mut form, is_taken: &|waker| taken.are_taken(waker) };
             let done = decoding.decoder.decode(job, reply, &record.trail).await;
             let failure = match done {
                 Ok(Done { place, .. }) => return Ok(place),
                 Err(stopped) => failure(stopped),
             };
-            if !taken.has_begun() {
+            if taken.keep_back() {
                 return Err(Box::new(failure));
             }
             // The status has left; the last line says what happened.
@@ -231,7 +256,7 @@ impl Answer {
             drop(written);
             Ok(None)
         };
-        let body = lines.body(Box::pin(run)).await.map_err(|failure| Refusal(*failure))?;
+        let body = lines.body(run).await.map_err(|failure| Refusal(*failure))?;
         let mut response = Response::new(Body::new(body));
         let kind = HeaderValue::from_static("application/x-ndjson");
         response.headers_mut().insert(CONTENT_TYPE, kind);
@@ -243,7 +268,7 @@ impl Answer {
     }
 
     async fn run(self, form: &mut (dyn Form + Send)) -> Result<Option<Place>, Refusal> {
-        let reply = Reply { form, is_taken: &|| true };
+        let reply = Reply { form, is_taken: &|_| true };
         let done = self.decoding.decoder.decode(self.job, reply, &self.record.trail).await;
         done.map(|Done { place, .. }| place).map_err(|stopped| {
             // Nothing of it is answered.

@@ -296,7 +296,7 @@ fn ends_within(patience: Duration, process: impl AsFd) -> bool {
 }
 
 /// A client that does as it is told.
-fn client() -> reqwest::Client {
+pub(crate) fn client() -> reqwest::Client {
     builder().build().expect("a client")
 }
 
