@@ -1,5 +1,11 @@
 //! Reads answers of HTTP/1.1, no more of them than is needed to judge them.
 
+use std::{
+    io::{self, Read, Write},
+    net::TcpStream,
+    time::Duration,
+};
+
 /// One answer, as it arrives.
 #[derive(Default)]
 pub(crate) struct Reading {
@@ -61,4 +67,25 @@ fn parse(head: &[u8]) -> Option<(Answer, usize)> {
         }
     }
     Some((answer, length?))
+}
+
+/// How long an answer is waited for where one is asked for by itself.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Asks, and waits for the answer.
+pub(crate) fn ask(stream: &mut TcpStream, request: &[u8]) -> io::Result<Answer> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_nodelay(true)?;
+    stream.write_all(request)?;
+    let (mut reading, mut buffer) = (Reading::default(), [0; 8192]);
+    loop {
+        let read = stream.read(&mut buffer)?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let answer = reading.take(&buffer[..read]).map_err(|_| io::ErrorKind::InvalidData)?;
+        if let Some(answer) = answer {
+            return Ok(answer);
+        }
+    }
 }

@@ -1,9 +1,13 @@
 //! Asks for `/health` each 100 ms, as an orchestrator would, and counts from the moment
 //! when each question was due.
 
-use crate::{answer::Reading, figures::Latencies, server::get};
+use crate::{
+    answer::{self, PATIENCE},
+    figures::Latencies,
+    server::get,
+};
 use std::{
-    io::{self, Read, Write},
+    io,
     net::{SocketAddr, TcpStream},
     sync::{
         Arc,
@@ -27,7 +31,6 @@ pub(crate) struct Probed {
 }
 
 const INTERVAL: Duration = Duration::from_millis(100);
-const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Probes {
     pub(crate) fn start(address: SocketAddr) -> Self {
@@ -79,18 +82,7 @@ fn ask(address: SocketAddr, kept: Option<TcpStream>) -> io::Result<(u16, TcpStre
         Some(stream) => stream,
         None => TcpStream::connect_timeout(&address, PATIENCE)?,
     };
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_nodelay(true)?;
-    stream.write_all(get(address, "/health", "keep-alive").as_bytes())?;
-    let (mut reading, mut buffer) = (Reading::default(), [0; 4096]);
-    loop {
-        let read = stream.read(&mut buffer)?;
-        if read == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        let answer = reading.take(&buffer[..read]).map_err(|_| io::ErrorKind::InvalidData)?;
-        if let Some(answer) = answer {
-            return Ok((answer.status, stream));
-        }
-    }
+    let request = get(address, "/health", "keep-alive");
+    let answer = answer::ask(&mut stream, request.as_bytes())?;
+    Ok((answer.status, stream))
 }

@@ -2,14 +2,13 @@
 //! directly. Not one request may fail.
 
 use crate::{
-    answer::{Answer, Reading},
+    answer::{Answer, PATIENCE, ask},
     figures::{Latencies, Report, ms},
     requests,
     server::{Server, free_address, is_ready, status_of},
 };
 use std::{
-    fs,
-    io::{self, Read, Write},
+    fs, io,
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -26,7 +25,6 @@ const CONFIG: &str = "[rate_limit]\nenabled = false\n[server.shutdown]\nnotice =
 const CLIENTS: usize = 8;
 /// Between the requests of one client.
 const PAUSE: Duration = Duration::from_millis(4);
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What all clients of one kind have seen.
 #[derive(Default)]
@@ -155,23 +153,6 @@ fn proxied_client(nginx: SocketAddr, seen: &Seen, is_over: &AtomicBool) {
             // It is the client that closes it.
             .map(|answer| Answer { closes: false, ..answer });
         seen.note(began, &asked);
-    }
-}
-
-fn ask(stream: &mut TcpStream, request: &[u8]) -> io::Result<Answer> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_nodelay(true)?;
-    stream.write_all(request)?;
-    let (mut reading, mut buffer) = (Reading::default(), [0; 8192]);
-    loop {
-        let read = stream.read(&mut buffer)?;
-        if read == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        let answer = reading.take(&buffer[..read]).map_err(|_| io::ErrorKind::InvalidData)?;
-        if let Some(answer) = answer {
-            return Ok(answer);
-        }
     }
 }
 
