@@ -19,8 +19,10 @@ use crate::{
 };
 use anyhow::Context;
 use std::{
+    convert::Infallible,
     net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 use systemd::Supervisor;
 use tokio::{
@@ -151,7 +153,7 @@ pub async fn run(
     };
 
     let public = Public {
-        decoding,
+        decoding: Arc::clone(&decoding),
         readiness: Arc::clone(&readiness),
         metrics: Arc::clone(&metrics),
         has_admin: listeners.admin.is_some(),
@@ -168,6 +170,7 @@ pub async fn run(
         recent: Arc::clone(&recent),
         config: Arc::new(Shown(crate::config::as_json(settings))),
     };
+    check_policy(&decoding, &readiness);
     // From here on all that is asked is answered.
     readiness.set_serving(true);
     let admin = match listeners.admin {
@@ -195,11 +198,30 @@ pub async fn run(
         ended = serving => ended,
         never = supervisor.keep_telling() => match never {},
         never = govern(&governed, &processors) => match never {},
+        never = keep_checking(&decoding, &readiness) => match never {},
     };
     if ended == Ended::CutOff {
         metrics.cutting_off.store(true, Ordering::Relaxed);
     }
     Ok(ended)
+}
+
+/// How often the policy is checked.
+const CHECK_EVERY: Duration = Duration::from_secs(60);
+
+async fn keep_checking(decoding: &Decoding, readiness: &Readiness) -> Infallible {
+    loop {
+        sleep(CHECK_EVERY).await;
+        check_policy(decoding, readiness);
+    }
+}
+
+fn check_policy(decoding: &Decoding, readiness: &Readiness) {
+    let checked = decoding.decoder.check_policy();
+    readiness.set_sound(checked.is_ok());
+    if let Err(passed) = checked {
+        tracing::error!(passed, "the policy failed its self-check: nothing is fetched");
+    }
 }
 
 /// Runs the servers until `notice` is over, and then until their work is done, or the grace
@@ -291,6 +313,7 @@ pub fn decoder(
     let limits = decode::Limits {
         max_document_bytes: config.limits.max_document_bytes,
         fetch_timeout: egress.total_timeout,
+        max_redirects: usize::try_from(egress.max_redirects).unwrap_or(usize::MAX),
     };
     Ok(Decoder::new(policy, fetcher, limits, pools, metrics))
 }

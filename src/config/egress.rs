@@ -67,7 +67,7 @@ impl Egress {
             allow: section.take("allow", rule().list()),
             deny_networks: section.take("deny_networks", network().list()),
             nat64_prefixes: section.take("nat64_prefixes", nat64_prefix().list()),
-            max_redirects: section.lacking("redirects").take("max_redirects", number(0..=20)),
+            max_redirects: section.take("max_redirects", number(0..=20)),
             connect_timeout: section.take("connect_timeout", time()),
             first_byte_timeout: section
                 .lacking("time limit for the first byte")

@@ -57,6 +57,7 @@ pub(super) fn not_fetched(error: Error) -> Failure {
         Error::ConnectTimeout => {
             Failure::new(Code::SourceTimeout, "no connection to the source could be made in time")
         }
+        Error::Redirect(_) => Failure::internal("a redirect that was neither followed nor denied"),
         Error::Status(status) => Failure { source_status: Some(status), ..of_status(status) },
         Error::Protocol(reason) => {
             let detail = "the answer of the source is not valid, or broke off";
@@ -85,13 +86,6 @@ fn of_status(status: u16) -> Failure {
         400..=499 => Failure::new(
             Code::SourceRejected,
             format!("the source refused to serve the document (status {status})"),
-        ),
-        301..=303 | 307 | 308 => Failure::new(
-            Code::SourceFailed,
-            format!(
-                "the source redirects (status {status}), which is not followed; name the URL \
-                     that it leads to"
-            ),
         ),
         _ => Failure::new(
             Code::SourceFailed,

@@ -32,7 +32,10 @@ use std::{
     future::poll_fn,
     ops::ControlFlow,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     task::{Poll, Waker},
     time::{Duration, Instant},
 };
@@ -45,6 +48,8 @@ pub struct Decoder {
     limits: Limits,
     pools: Option<Pools>,
     metrics: Arc<Metrics>,
+    /// Whether the policy denied what it must when it was last checked.
+    is_sound: AtomicBool,
 }
 
 /// How many decodes run at once, by what they wait for.
@@ -63,6 +68,8 @@ pub struct Limits {
     pub max_document_bytes: u64,
     /// How long fetching a document may take as a whole.
     pub fetch_timeout: Duration,
+    /// How many redirects are followed on the way to one.
+    pub max_redirects: usize,
 }
 
 /// One decode to be done.
@@ -151,11 +158,30 @@ impl Decoder {
         pools: Option<Pools>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { policy, fetcher, limits, pools, metrics }
+        let is_sound = AtomicBool::new(false);
+        let decoder = Self { policy, fetcher, limits, pools, metrics, is_sound };
+        // Who wants to know why not asks again.
+        let _ = decoder.check_policy();
+        decoder
+    }
+
+    /// Checks the policy; as long as it is unsound, nothing is fetched.
+    pub fn check_policy(&self) -> Result<(), &'static str> {
+        let checked = self.policy.check_itself();
+        self.note_check(checked.is_ok());
+        checked
+    }
+
+    fn note_check(&self, is_sound: bool) {
+        self.is_sound.store(is_sound, Relaxed);
+        self.metrics.policy_selfcheck_ok.set(is_sound.into());
     }
 
     /// Asks the policy about the URL of a document.
     pub fn approve(&self, source: &str, trail: &Trail) -> Result<Approved, Failure> {
+        if !self.is_sound.load(Relaxed) {
+            return Err(Failure::internal("the policy failed its self-check: nothing is fetched"));
+        }
         let target = self.policy.approve(source).map_err(|denied| {
             self.metrics.security_event(denied.kind.as_str());
             failing::denied(denied)
@@ -363,15 +389,19 @@ impl Run<'_> {
             return Err(Failure::new(Code::RequestTooLarge, detail).into());
         }
         self.trail.steps().secrets = scanned.summary.returned;
-        Ok(scanned.finish(None, self.timing(None))?)
+        Ok(scanned.finish(None, self.timing(&[]))?)
     }
 
     fn is_too_large(&self, summary: &Summary) -> bool {
         summary.stopped_by == Some(StoppedBy::MaxBytes) && !self.allow_partial
     }
 
-    fn timing(&self, times: Option<&Times>) -> Timing {
-        let of = |part: fn(&Times) -> Option<Duration>| times.and_then(part).map(milliseconds);
+    /// The parts of all hops of a fetch together.
+    fn timing(&self, hops: &[Arc<Times>]) -> Timing {
+        let of = |part: fn(&Times) -> Option<Duration>| {
+            let parts = hops.iter().filter_map(|times| part(times));
+            parts.reduce(|sum, next| sum + next).map(milliseconds)
+        };
         Timing {
             total: milliseconds(self.began.elapsed()),
             queue: Some(milliseconds(self.waited)),
@@ -451,4 +481,44 @@ fn milliseconds(duration: Duration) -> f64 {
 /// Whose fault an unsupported document is that was handed over.
 pub fn unsupported_upload(detail: impl Into<String>) -> Failure {
     Failure::new(Code::UnsupportedDocument, detail).blamed_on(Blame::Caller)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        fetch::{self, ContentTypes, Settings},
+        policy::Rule,
+    };
+
+    #[test]
+    fn while_the_policy_is_unsound_nothing_is_fetched() {
+        let settings = Settings {
+            connect_timeout: Duration::from_secs(1),
+            user_agent: "test".to_owned(),
+            content_types: ContentTypes(Vec::new()),
+            hosts: Default::default(),
+            roots: fetch::roots(None).unwrap(),
+        };
+        let rules = vec![Rule::parse("https://a.example").unwrap()];
+        let policy = Policy::new(rules, Vec::new(), Vec::new(), Vec::new());
+        let fetcher = Fetcher::new(settings, 1).unwrap();
+        let limits = Limits {
+            max_document_bytes: 1,
+            fetch_timeout: Duration::from_secs(1),
+            max_redirects: 0,
+        };
+        let metrics = Arc::new(Metrics::new(&[]).unwrap());
+        let decoder = Decoder::new(policy, fetcher, limits, None, Arc::clone(&metrics));
+        let approve = || decoder.approve("https://a.example/x", &Trail::default()).map(drop);
+        assert!(approve().is_ok());
+        assert_eq!(metrics.policy_selfcheck_ok.get(), 1);
+
+        decoder.note_check(false);
+
+        assert_eq!(approve().unwrap_err().code, Code::Internal);
+        assert_eq!(metrics.policy_selfcheck_ok.get(), 0);
+        assert_eq!(decoder.check_policy(), Ok(()));
+        assert!(approve().is_ok());
+    }
 }

@@ -4,8 +4,8 @@ use super::{Deadline, Reply, Run, Stopped, caller_was_slow, failing, turn::Turns
 use crate::{
     answer::Fetch,
     failure::{Code, Failure},
-    fetch::{self, Corrupt, Times},
-    policy::ApprovedTarget,
+    fetch::{self, Corrupt, Document, Times},
+    policy::{ApprovedTarget, Route},
     scan::Summary,
     telemetry::{FetchResult, Metrics, Phase, Trail},
 };
@@ -32,7 +32,8 @@ impl Run<'_> {
         let deadline = deadline.filter(|deadline| deadline.at <= until);
         let at = deadline.map_or(until, |deadline| deadline.at);
         let mut attempt = Attempt::begin(&self.decoder.metrics, self.trail);
-        let fetched = self.fetched(target, reply, &mut attempt);
+        let route = Route::new(target.clone(), self.decoder.limits.max_redirects);
+        let fetched = self.fetched(route, reply, &mut attempt);
         if let Ok(done) = tokio::time::timeout_at(at.into(), fetched).await {
             return done;
         }
@@ -51,13 +52,11 @@ impl Run<'_> {
     /// One attempt.
     async fn fetched(
         &self,
-        target: &ApprovedTarget,
+        mut route: Route,
         reply: Reply<'_>,
         attempt: &mut Attempt<'_>,
     ) -> Result<Summary, Stopped> {
-        let times = Arc::clone(&attempt.times);
-        let document = self.decoder.fetcher.get(target, &times).await;
-        let mut document = document.map_err(|error| self.not_fetched(error, attempt))?;
+        let mut document = self.document(&mut route, attempt).await?;
         let mut pass = self.pass(document.charset, reply.form);
         let mut turns = Turns::new(self.pool);
         let mut flow = ControlFlow::Continue(());
@@ -95,13 +94,33 @@ impl Run<'_> {
         let fetch = Fetch {
             status,
             attempts: 1,
-            redirects: 0,
+            redirects: u32::try_from(route.redirects()).unwrap_or(u32::MAX),
             bytes: attempt.bytes,
-            final_source: target.shown(),
+            final_source: route.target().shown(),
         };
         self.trail.steps().secrets = scanned.summary.returned;
-        let timing = self.timing(Some(&times));
+        let timing = self.timing(&attempt.hops);
         Ok(scanned.finish(Some(&fetch), timing)?)
+    }
+
+    /// Asks for the document, wherever the source says that it is.
+    async fn document(
+        &self,
+        route: &mut Route,
+        attempt: &mut Attempt<'_>,
+    ) -> Result<Document, Failure> {
+        loop {
+            let times = attempt.hop();
+            let error = match self.decoder.fetcher.get(route.target(), &times).await {
+                Ok(document) => return Ok(document),
+                Err(fetch::Error::Redirect(location)) => match route.follow(&location) {
+                    Ok(()) => continue,
+                    Err(denied) => fetch::Error::Denied(denied),
+                },
+                Err(error) => error,
+            };
+            return Err(self.not_fetched(error, attempt));
+        }
     }
 
     fn not_fetched(&self, error: fetch::Error, attempt: &mut Attempt<'_>) -> Failure {
@@ -137,9 +156,10 @@ fn result_of(error: &fetch::Error) -> FetchResult {
         fetch::Error::ConnectTimeout => FetchResult::Timeout,
         fetch::Error::Status(400..=499) => FetchResult::Status4xx,
         fetch::Error::Status(500..=599) => FetchResult::Status5xx,
-        fetch::Error::Status(_) | fetch::Error::Protocol(_) | fetch::Error::Unsupported(_) => {
-            FetchResult::Protocol
-        }
+        fetch::Error::Status(_)
+        | fetch::Error::Redirect(_)
+        | fetch::Error::Protocol(_)
+        | fetch::Error::Unsupported(_) => FetchResult::Protocol,
     }
 }
 
@@ -147,33 +167,44 @@ fn result_of(error: &fetch::Error) -> FetchResult {
 struct Attempt<'a> {
     metrics: &'a Metrics,
     trail: &'a Trail,
-    times: Arc<Times>,
+    began: Instant,
+    /// How long the parts of each hop took.
+    hops: Vec<Arc<Times>>,
     bytes: u64,
     result: FetchResult,
 }
 
 impl<'a> Attempt<'a> {
     fn begin(metrics: &'a Metrics, trail: &'a Trail) -> Self {
+        let (began, hops) = (Instant::now(), Vec::with_capacity(1));
+        Self { metrics, trail, began, hops, bytes: 0, result: FetchResult::Cancelled }
+    }
+
+    /// Another hop begins.
+    fn hop(&mut self) -> Arc<Times> {
         let times = Arc::default();
-        Self { metrics, trail, times, bytes: 0, result: FetchResult::Cancelled }
+        self.hops.push(Arc::clone(&times));
+        times
     }
 }
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
-        let total = self.times.total();
+        let total = self.began.elapsed();
         self.trail.steps().fetched = Some(total);
         self.metrics.attempt(self.result, total);
         self.metrics.fetch_bytes.inc_by(self.bytes);
-        let parts = [
-            (Phase::Dns, self.times.dns()),
-            (Phase::Connect, self.times.connect()),
-            (Phase::FirstByte, self.times.first_byte()),
-            (Phase::Body, self.times.body()),
-        ];
-        for (phase, duration) in parts {
-            if let Some(duration) = duration {
-                self.metrics.phase(phase, duration);
+        for times in &self.hops {
+            let parts = [
+                (Phase::Dns, times.dns()),
+                (Phase::Connect, times.connect()),
+                (Phase::FirstByte, times.first_byte()),
+                (Phase::Body, times.body()),
+            ];
+            for (phase, duration) in parts {
+                if let Some(duration) = duration {
+                    self.metrics.phase(phase, duration);
+                }
             }
         }
     }

@@ -5,7 +5,7 @@ use crate::scan::Charset;
 use bytes::Bytes;
 use reqwest::{
     Response,
-    header::{CONTENT_ENCODING, CONTENT_TYPE},
+    header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION},
 };
 
 /// Types of content, `*` standing for anything within its half.
@@ -27,7 +27,11 @@ impl Document {
     pub(super) fn begin(response: Response, types: &ContentTypes) -> Result<Self, Error> {
         let status = response.status().as_u16();
         if !matches!(status, 200 | 203) {
-            return Err(Error::Status(status));
+            let location = response.headers().get(LOCATION).and_then(|to| to.to_str().ok());
+            return Err(match (status, location) {
+                (301..=303 | 307 | 308, Some(location)) => Error::Redirect(location.to_owned()),
+                _ => Error::Status(status),
+            });
         }
         let unsupported = |what| Error::Unsupported(what);
         let mut charset = Charset::UTF_8;

@@ -19,6 +19,8 @@ pub enum Error {
     ConnectTimeout,
     /// The source answered this instead of a document.
     Status(u16),
+    /// What is asked for is elsewhere: what the source says where.
+    Redirect(String),
     /// What the source sent is no HTTP, or breaks off.
     Protocol(String),
     /// The document is none that is scanned.

@@ -20,6 +20,7 @@ use std::{
 /// Whether the service wants requests.
 pub struct Readiness {
     serving: AtomicBool,
+    sound: AtomicBool,
     metrics: Arc<Metrics>,
 }
 
@@ -27,17 +28,31 @@ impl Readiness {
     /// Wanting none yet.
     pub fn new(metrics: Arc<Metrics>) -> Self {
         LazyLock::force(&STARTED);
-        Self { serving: AtomicBool::new(false), metrics }
+        Self { serving: AtomicBool::new(false), sound: AtomicBool::new(false), metrics }
     }
 
     pub(super) fn is_serving(&self) -> bool {
         self.serving.load(Ordering::Relaxed)
     }
 
+    fn is_sound(&self) -> bool {
+        self.sound.load(Ordering::Relaxed)
+    }
+
     /// From now on it does, or does not.
     pub fn set_serving(&self, serving: bool) {
         self.serving.store(serving, Ordering::Relaxed);
-        self.metrics.ready.set(serving.into());
+        self.tell();
+    }
+
+    /// Whether its policy can be relied on.
+    pub fn set_sound(&self, sound: bool) {
+        self.sound.store(sound, Ordering::Relaxed);
+        self.tell();
+    }
+
+    fn tell(&self) {
+        self.metrics.ready.set((self.is_serving() && self.is_sound()).into());
     }
 }
 
@@ -72,18 +87,25 @@ pub(super) async fn ready(State(readiness): State<Arc<Readiness>>) -> Response {
     #[derive(Serialize)]
     struct Checks {
         serving: Check,
+        policy: Check,
     }
     #[derive(Serialize)]
     struct Check {
         ok: bool,
         detail: &'static str,
     }
-    let ok = readiness.is_serving();
-    let detail = if ok { "accepting requests" } else { "starting or shutting down" };
-    let checks = Checks { serving: Check { ok, detail } };
-    let (code, status) =
-        if ok { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "not_ready") };
-    (code, Json(Ready { status, checks })).into_response()
+    let check = |ok, yes, no| Check { ok, detail: if ok { yes } else { no } };
+    let serving = check(readiness.is_serving(), "accepting requests", "starting or shutting down");
+    let policy = check(
+        readiness.is_sound(),
+        "denies all that it must",
+        "failed its self-check: nothing is fetched",
+    );
+    let (code, status) = match serving.ok && policy.ok {
+        true => (StatusCode::OK, "ready"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "not_ready"),
+    };
+    (code, Json(Ready { status, checks: Checks { serving, policy } })).into_response()
 }
 
 /// The metrics as Prometheus reads them.

@@ -30,6 +30,8 @@ pub enum DeniedKind {
     Path,
     /// The address that its host is, or one that its host leads to.
     Address,
+    /// Where it redirects to, or how often.
+    Redirect,
 }
 
 impl Denied {
@@ -55,7 +57,7 @@ impl Denied {
 
 impl DeniedKind {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::MalformedUrl,
         Self::Scheme,
         Self::Userinfo,
@@ -63,6 +65,7 @@ impl DeniedKind {
         Self::Port,
         Self::Path,
         Self::Address,
+        Self::Redirect,
     ];
 
     /// The name in metrics and logs.
@@ -75,6 +78,7 @@ impl DeniedKind {
             Self::Port => "port",
             Self::Path => "path",
             Self::Address => "address",
+            Self::Redirect => "redirect",
         }
     }
 }
@@ -95,7 +99,8 @@ mod tests {
     #[test]
     fn kinds_have_the_names_of_the_metrics() {
         let names = DeniedKind::ALL.map(DeniedKind::as_str);
-        let expected = ["malformed_url", "scheme", "userinfo", "host", "port", "path", "address"];
+        let expected =
+            ["malformed_url", "scheme", "userinfo", "host", "port", "path", "address", "redirect"];
         assert_eq!(names, expected);
     }
 

@@ -31,12 +31,15 @@ mod embedded;
 mod network;
 mod prefix;
 mod registry;
+mod route;
 mod rule;
+mod selfcheck;
 mod source;
 mod target;
 
 pub use denied::{Denied, DeniedKind};
 pub use network::{Exception, Network, NoNetwork};
+pub use route::Route;
 pub use rule::{Rule, RuleFault};
 
 pub use target::ApprovedTarget;

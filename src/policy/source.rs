@@ -70,7 +70,7 @@ impl Fault {
 }
 
 /// What the parser would strip, trim or turn around.
-fn check_text(text: &str) -> Result<(), Denied> {
+pub(super) fn check_text(text: &str) -> Result<(), Denied> {
     let white = |c: char| match c.is_ascii() {
         true => c <= ' ' || c == '\u{7f}',
         false => c.is_whitespace() || c.is_control(),

@@ -43,6 +43,11 @@ impl ApprovedTarget {
         Ok(target)
     }
 
+    /// What the verdict rests on.
+    pub(super) fn grounds(&self) -> Arc<Grounds> {
+        Arc::clone(&self.grounds)
+    }
+
     /// Exactly what is requested; without a fragment.
     pub fn url(&self) -> &Url {
         &self.url

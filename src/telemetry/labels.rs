@@ -66,13 +66,14 @@ pub enum PoolKind {
 }
 
 /// The kinds of security events that this version can notice.
-pub(super) const SECURITY_EVENTS: [&str; 11] = [
+pub(super) const SECURITY_EVENTS: [&str; 12] = [
     "scheme",
     "userinfo",
     "host",
     "port",
     "path",
     "address",
+    "redirect",
     "malformed_url",
     "malformed_input",
     "decompression",

@@ -52,6 +52,8 @@ pub struct Metrics {
     pub rate_limited: IntCounter,
     /// Log lines that nobody read in time.
     pub log_lines_dropped: IntCounter,
+    /// Whether the policy denied what it must when it was last checked.
+    pub policy_selfcheck_ok: IntGauge,
     /// Whether the service wants requests.
     pub ready: IntGauge,
     /// Whether what is still under way is being cut off, which is no client's doing.
@@ -217,6 +219,11 @@ impl Metrics {
                 r,
                 "decoder_log_lines_dropped_total",
                 "Log lines that nobody read in time.",
+            )?,
+            policy_selfcheck_ok: gauge(
+                r,
+                "decoder_policy_selfcheck_ok",
+                "Whether the policy denied all that it must when it was last checked.",
             )?,
             ready: gauge(r, "decoder_ready", "Whether the service wants requests.")?,
             cutting_off: AtomicBool::new(false),

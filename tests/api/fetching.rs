@@ -72,24 +72,6 @@ async fn status_203_is_as_good_as_200() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_not_followed() {
-    let upstream = Upstream::tls().await;
-    let app = TestApp::with_source(&upstream, "", "").await;
-    upstream.on("/there", Reply::ok("{*x*}"));
-    for status in [301, 302, 303, 304, 307, 308] {
-        let path = format!("/{status}");
-        let location = upstream.url("/there");
-        upstream.on(&path, Reply::ok("").status(status).header("Location", &location));
-
-        let answer = decode(&app, &upstream, &path).await;
-
-        let problem = answer.discreet_problem(424, "source_failed");
-        assert_eq!(problem["source_status"], status);
-    }
-    assert!(upstream.requests().iter().all(|head| head.target != "/there"));
-}
-
-#[tokio::test]
 async fn an_answer_that_breaks_off_is_the_failure_of_the_source() {
     let upstream = Upstream::tls().await;
     let head = "HTTP/1.1 200 OK\r\n";

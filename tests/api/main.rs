@@ -43,6 +43,8 @@ mod rate_limit;
 // What the README shows, done with the program that it names.
 #[cfg(feature = "real-tools")]
 mod readme;
+// Where sources redirect to.
+mod redirects;
 // Beside Prometheus' own tool.
 #[cfg(feature = "real-tools")]
 mod real_tools;

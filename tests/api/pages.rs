@@ -118,6 +118,7 @@ async fn probes_say_how_it_is() {
     assert!(health["uptime_seconds"].is_u64());
     assert_eq!(ready.json()["status"], "ready");
     assert_eq!(ready.json()["checks"]["serving"]["ok"], true);
+    assert_eq!(ready.json()["checks"]["policy"]["ok"], true);
     assert_eq!(app.metrics().await["decoder_ready"], 1.0);
     let head = Answer::of(app.client.head(app.url("/health"))).await;
     assert_eq!((head.status, head.text.as_str()), (200, ""));

@@ -189,16 +189,16 @@ async fn who_is_refused_need_not_connect_again_for_it() {
 async fn who_is_refused_is_in_nobodys_way() {
     let app = TestApp::start(&format!("server = {{ max_in_flight = 1 }}\n{}", held_to(1))).await;
     assert_eq!(app.decode(&json!({ "content": "{*a*}" })).await.status, 200);
+    let refused =
+        "decoder_rate_limit_decisions_total{backend=\"memory\",decision=\"rate_limited\"}";
     let mut absent = Vec::new();
-    for number in 0..5 {
+    for number in 1..=5 {
         let mut raw = Raw::connect(app.address).await;
         let id = format!("absent-{number}");
         raw.begin_decode(&id, "Content-Type: application/json\r\n", 100).await;
+        app.metrics_when(|metrics| metrics[refused] == f64::from(number)).await;
         absent.push(raw);
     }
-    let refused =
-        "decoder_rate_limit_decisions_total{backend=\"memory\",decision=\"rate_limited\"}";
-    app.metrics_when(|metrics| metrics[refused] == 5.0).await;
 
     // Neither is it too many in flight, while the bodies of those are waited for.
     let metrics = app.metrics().await;

@@ -28,7 +28,7 @@ async fn problems_are_as_reviewed() {
     upstream.on("/gone", Reply::ok("").status(410));
     upstream.on("/private", Reply::ok("").status(401));
     upstream.on("/down", Reply::ok("").status(500));
-    upstream.on("/moved", Reply::ok("").status(302).header("Location", "/"));
+    upstream.on("/moved", Reply::ok("").status(302).header("Location", "https://other.test/"));
     upstream.on("/broken", Reply::stream([]).header("Content-Length", "9"));
     upstream.on("/slow", Reply::stream([Step::Wait(gate)]).chunked());
     upstream.on("/long", Reply::ok("x".repeat(2000)));
@@ -70,7 +70,7 @@ async fn problems_are_as_reviewed() {
     check("source_not_found", fetch("/gone")).await;
     check("source_rejected", fetch("/private")).await;
     check("source_failed_status", fetch("/down")).await;
-    check("source_failed_redirect", fetch("/moved")).await;
+    check("source_denied_redirect", fetch("/moved")).await;
     check("source_failed_broken", fetch("/broken")).await;
     check("source_timeout", fetch("/slow")).await;
     check("document_too_large", fetch("/long")).await;

@@ -50,6 +50,7 @@ async fn every_series_is_there_from_the_first_scrape() {
             "decoder_build_info",
             "decoder_ready",
             "decoder_http_connections",
+            "decoder_policy_selfcheck_ok",
             "decoder_pool_limit",
             "decoder_rate_limit_backend_up",
         ];

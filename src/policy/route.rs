@@ -1,0 +1,143 @@
+//! The way to a document, redirect by redirect.
+
+use super::{ApprovedTarget, Denied, DeniedKind, Policy, source::check_text};
+
+/// A URL, and where it has redirected to so far: each hop judged in full.
+#[derive(Debug)]
+pub struct Route {
+    /// Where it ends by now.
+    target: ApprovedTarget,
+    /// Where it came through.
+    passed: Vec<ApprovedTarget>,
+    max_redirects: usize,
+}
+
+impl Route {
+    /// Begins at a target, and follows no more redirects than that.
+    pub fn new(target: ApprovedTarget, max_redirects: usize) -> Self {
+        Self { target, passed: Vec::new(), max_redirects }
+    }
+
+    /// What is requested next, or was last.
+    pub fn target(&self) -> &ApprovedTarget {
+        &self.target
+    }
+
+    /// How many redirects were followed.
+    pub fn redirects(&self) -> usize {
+        self.passed.len()
+    }
+
+    /// Goes on to where the target redirects to, if that may be.
+    pub fn follow(&mut self, location: &str) -> Result<(), Denied> {
+        if self.passed.len() >= self.max_redirects {
+            let detail = "the source redirects more often than is followed here: name the URL \
+                          that it leads to";
+            return Err(self.astray(detail));
+        }
+        let next = self.next(location)?;
+        let here = std::mem::replace(&mut self.target, next);
+        self.passed.push(here);
+        if self.passed.iter().any(|passed| passed.url() == self.target.url()) {
+            return Err(self.astray("the source redirects in a circle"));
+        }
+        Ok(())
+    }
+
+    fn next(&self, location: &str) -> Result<ApprovedTarget, Denied> {
+        let here = self.target.url();
+        let no_url = || self.astray("the source redirects to what is no URL");
+        // As from a caller, nothing is mended.
+        check_text(location).map_err(|_| no_url())?;
+        let next = here.join(location).map_err(|_| no_url())?;
+        if here.scheme() == "https" && next.scheme() == "http" {
+            return Err(self.astray("the source redirects from https to http"));
+        }
+        let approved = Policy(self.target.grounds()).approve(next.as_str());
+        approved.map_err(|denied| match denied.kind {
+            DeniedKind::MalformedUrl => no_url(),
+            kind => {
+                let detail = format!("the source redirects, and there {}", denied.detail);
+                Denied::new(kind, detail, self.after_hops(&denied.reason))
+            }
+        })
+    }
+
+    fn astray(&self, detail: &str) -> Denied {
+        Denied::new(DeniedKind::Redirect, detail, self.after_hops(detail))
+    }
+
+    /// A reason, with the hop that it is about.
+    fn after_hops(&self, reason: &str) -> String {
+        let (hop, shown) = (self.passed.len() + 1, self.target.shown());
+        format!("redirect {hop}, of {shown}: {reason}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Rule;
+
+    fn route(max_redirects: usize) -> Route {
+        let rules = ["https://a.example", "https://*.b.example/in/", "http://a.example"];
+        let rules = rules.iter().map(|url| Rule::parse(url).unwrap()).collect();
+        let policy = Policy::new(rules, Vec::new(), Vec::new(), Vec::new());
+        Route::new(policy.approve("https://a.example/dir/one?q#f").unwrap(), max_redirects)
+    }
+
+    #[test]
+    fn each_hop_is_judged() {
+        let check = |location: &str, expected: Result<&str, DeniedKind>| {
+            let mut route = route(3);
+            let followed = route.follow(location).map_err(|denied| denied.kind);
+            assert_eq!(followed.map(|()| route.target().url().as_str()), expected, "{location}");
+        };
+        check("two", Ok("https://a.example/dir/two"));
+        check("/two#x", Ok("https://a.example/two"));
+        check("?p", Ok("https://a.example/dir/one?p"));
+        check("//x.b.example/in/y", Ok("https://x.b.example/in/y"));
+        check("https://x.b.example/out", Err(DeniedKind::Path));
+        check("https://x.b.example/in/..%2fout", Err(DeniedKind::Path));
+        check("https://evil.example/", Err(DeniedKind::Host));
+        check("https://a.example:8443/", Err(DeniedKind::Port));
+        check("https://169.254.169.254/", Err(DeniedKind::Host));
+        check("https://u@a.example/", Err(DeniedKind::Userinfo));
+        check("file:///etc/passwd", Err(DeniedKind::Scheme));
+        check("http://a.example/", Err(DeniedKind::Redirect));
+        check("/a b", Err(DeniedKind::Redirect));
+        check("\\\\evil.example", Err(DeniedKind::Redirect));
+        check("https://", Err(DeniedKind::Redirect));
+        check(&"x".repeat(3000), Err(DeniedKind::Redirect));
+        check("", Err(DeniedKind::Redirect));
+        check("#elsewhere", Err(DeniedKind::Redirect));
+    }
+
+    #[test]
+    fn an_address_is_judged_as_one() {
+        let rules = ["https://a.example", "https://*:*"].map(|url| Rule::parse(url).unwrap());
+        let policy = Policy::new(rules.to_vec(), Vec::new(), Vec::new(), Vec::new());
+        let mut route = Route::new(policy.approve("https://a.example/").unwrap(), 3);
+
+        let denied = route.follow("https://0x7f.1/").unwrap_err();
+
+        assert_eq!(denied.kind, DeniedKind::Address);
+        assert!(!denied.detail.contains("127"), "{}", denied.detail);
+        assert!(denied.reason.contains("redirect 1, of https://a.example/"), "{}", denied.reason);
+    }
+
+    #[test]
+    fn there_are_so_many_and_no_circle() {
+        let mut straight = route(2);
+        straight.follow("/1").unwrap();
+        straight.follow("/2").unwrap();
+        assert_eq!(straight.follow("/3").unwrap_err().kind, DeniedKind::Redirect);
+        assert_eq!(straight.redirects(), 2);
+
+        let mut circle = route(9);
+        circle.follow("/1").unwrap();
+        circle.follow("/2").unwrap();
+        assert_eq!(circle.follow("/1").unwrap_err().kind, DeniedKind::Redirect);
+        assert_eq!(route(0).follow("/1").unwrap_err().kind, DeniedKind::Redirect);
+    }
+}

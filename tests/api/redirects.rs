@@ -1,0 +1,140 @@
+//! Redirects of sources: each hop is judged as the URL of a caller is.
+
+use crate::support::{
+    app::{Answer, TestApp, allowing},
+    upstream::{
+        Reply,
+        Step::{Hold, Send},
+        Upstream,
+    },
+};
+use serde_json::json;
+
+async fn decode(app: &TestApp, upstream: &Upstream, path: &str) -> Answer {
+    app.decode(&json!({ "source": upstream.url(path) })).await
+}
+
+fn to(location: &str) -> Reply {
+    Reply::ok("not this {*one*}").status(302).header("Location", location)
+}
+
+async fn events(app: &TestApp, kind: &str) -> f64 {
+    app.metrics().await[&format!("decoder_security_events_total{{kind=\"{kind}\"}}")]
+}
+
+#[tokio::test]
+async fn a_redirect_is_followed_to_the_document() {
+    let upstream = Upstream::tls().await;
+    upstream.on("/dir/there", Reply::ok("{*x*}"));
+    let app = TestApp::with_source(&upstream, "", "").await;
+    for (status, location) in [
+        (301, upstream.url("/dir/there")),
+        (302, "/dir/there?secret#fragment".to_owned()),
+        (303, "there".to_owned()),
+        (307, upstream.url("/dir/there").replace("https:", "")),
+        (308, "../dir/./there".to_owned()),
+    ] {
+        let path = format!("/dir/{status}");
+        upstream.on(&path, to(&location).status(status));
+        upstream.on("/dir/there?secret", Reply::ok("{*x*}"));
+
+        let answer = decode(&app, &upstream, &path).await.json();
+
+        assert_eq!(answer["secrets"][0]["value"], "x", "{answer}");
+        assert_eq!(answer["source"], upstream.url(&path));
+        let fetch = &answer["fetch"];
+        assert_eq!((&fetch["redirects"], &fetch["attempts"]), (&json!(1), &json!(1)));
+        assert_eq!(fetch["final_source"], upstream.url("/dir/there"));
+        assert_eq!(fetch["status"], 200);
+    }
+    let hop = upstream.requested("/dir/there").await;
+    for name in ["referer", "authorization", "cookie", "origin"] {
+        assert_eq!(hop.get(name), None, "{name}");
+    }
+    let attempts = "decoder_fetch_attempts_total{result=\"ok\"}";
+    assert_eq!(app.metrics().await[attempts], 5.0);
+}
+
+#[tokio::test]
+async fn there_are_so_many_and_no_circle() {
+    let upstream = Upstream::tls().await;
+    for hop in 0..9 {
+        upstream.on(&format!("/{hop}"), to(&format!("/{}", hop + 1)));
+    }
+    upstream.on("/a", to("/b"));
+    upstream.on("/b", to("/a"));
+    upstream.on("/self", to(""));
+    let app = TestApp::with_source(&upstream, "max_redirects = 4", "").await;
+
+    for path in ["/0", "/a", "/self"] {
+        decode(&app, &upstream, path).await.discreet_problem(403, "source_denied");
+    }
+    upstream.on("/4", Reply::ok("{*x*}"));
+    let reached = decode(&app, &upstream, "/0").await;
+
+    assert_eq!(events(&app, "redirect").await, 3.0);
+    assert_eq!(reached.json()["fetch"]["redirects"], 4);
+    assert!(upstream.requests().iter().all(|head| head.target != "/5"));
+    let none = TestApp::with_source(&upstream, "max_redirects = 0", "").await;
+    decode(&none, &upstream, "/0").await.discreet_problem(403, "source_denied");
+}
+
+#[tokio::test]
+async fn what_a_caller_may_not_ask_for_no_redirect_leads_to() {
+    let (upstream, other) = (Upstream::tls().await, Upstream::plain().await);
+    let ca = Upstream::ca_file();
+    let config = allowing(&upstream, &ca, "hosts.\"inner.test\" = [\"10.0.0.1\"]")
+        .replace("allow = [", "allow = [\"https://inner.test\", \"http://source.test:*\", ");
+    let app = TestApp::start(&config).await;
+    let port = other.address().port();
+    for (location, kind) in [
+        ("https://other.test/".to_owned(), "host"),
+        ("https://127.0.0.1/".to_owned(), "host"),
+        ("https://inner.test/".to_owned(), "address"),
+        ("https://inner.test:8443/".to_owned(), "port"),
+        ("https://user@source.test/".to_owned(), "userinfo"),
+        ("file:///etc/passwd".to_owned(), "scheme"),
+        (format!("http://source.test:{port}/"), "redirect"),
+        ("https:\\\\inner.test\\".to_owned(), "redirect"),
+        ("/with space".to_owned(), "redirect"),
+    ] {
+        upstream.on("/go", to(&location));
+        let before = events(&app, kind).await;
+
+        let answer = decode(&app, &upstream, "/go").await;
+
+        answer.discreet_problem(403, "source_denied");
+        assert_eq!(events(&app, kind).await, before + 1.0, "{location}");
+    }
+    assert_eq!(other.connections(), 0);
+    let denied = "decoder_fetch_attempts_total{result=\"denied\"}";
+    assert_eq!(app.metrics().await[denied], 9.0);
+}
+
+#[tokio::test]
+async fn what_is_no_redirect_is_the_failure_of_the_source() {
+    let upstream = Upstream::tls().await;
+    let app = TestApp::with_source(&upstream, "", "").await;
+    upstream.on("/300", to("/there").status(300));
+    upstream.on("/304", to("/there").status(304));
+    upstream.on("/nowhere", Reply::ok("").status(302));
+    upstream.on("/odd", Reply::ok("").status(302).header("Location", "/\u{fc}"));
+
+    for (path, status) in [("/300", 300), ("/304", 304), ("/nowhere", 302), ("/odd", 302)] {
+        let problem = decode(&app, &upstream, path).await.discreet_problem(424, "source_failed");
+        assert_eq!(problem["source_status"], status, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_body_of_a_redirect_is_not_waited_for() {
+    let upstream = Upstream::tls().await;
+    let head = "HTTP/1.1 302 Found\r\nLocation: /there\r\nContent-Length: 9999\r\n\r\n";
+    upstream.on("/slow", [Send(head.into()), Hold]);
+    upstream.on("/there", Reply::ok("{*x*}"));
+    let app = TestApp::with_source(&upstream, "", "").await;
+
+    let answer = decode(&app, &upstream, "/slow").await;
+
+    assert_eq!(answer.json()["secrets"][0]["value"], "x");
+}
