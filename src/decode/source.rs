@@ -69,12 +69,14 @@ impl Run<'_> {
                 None => flow = self.scan(&mut pass, &mut turns, &chunk, reply.is_taken).await?,
                 Some(gunzip) => {
                     let mut packed = &chunk[..];
-                    while flow.is_continue()
-                        && let Some(bytes) =
-                            gunzip.unpack(&mut packed).map_err(|Corrupt| self.corrupt(attempt))?
-                    {
+                    while flow.is_continue() {
+                        turns.begin().await;
+                        let unpacked = gunzip.unpack(&mut packed);
+                        let unpacked = unpacked.map_err(|Corrupt| self.corrupt(attempt))?;
+                        let Some(bytes) = unpacked else { break };
                         flow = self.scan(&mut pass, &mut turns, bytes, reply.is_taken).await?;
                     }
+                    turns.end().await;
                 }
             }
         }

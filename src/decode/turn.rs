@@ -44,6 +44,8 @@ pub(super) struct Turns<'a> {
     piece: usize,
     /// How much there was to do by now.
     seen: usize,
+    /// How long all turns took since others came first.
+    unbroken: Duration,
 }
 
 struct Begun<'a> {
@@ -53,7 +55,7 @@ struct Begun<'a> {
 
 impl<'a> Turns<'a> {
     const LENGTH: Duration = Duration::from_micros(500);
-    /// So short a turn delays nobody.
+    /// So short a time delays nobody.
     const SHORT: Duration = Duration::from_micros(125);
     /// What is scanned without a turn; the hardest document that is known takes a third of
     /// a millisecond.
@@ -62,7 +64,7 @@ impl<'a> Turns<'a> {
     const LARGE: usize = 32 * 1024;
 
     pub(super) fn new(pool: Option<&'a Pool>) -> Self {
-        Self { pool, now: None, piece: Self::SMALL, seen: 0 }
+        Self { pool, now: None, piece: Self::SMALL, seen: 0, unbroken: Duration::ZERO }
     }
 
     /// There is so much more to do: whether that, with all before it, takes turns.
@@ -104,14 +106,47 @@ impl<'a> Turns<'a> {
         if let (Some(_), Some(pool)) = (&self.now, self.pool) {
             pool.worked(took);
         }
-        if took > Self::SHORT {
+        self.unbroken += took;
+        if self.unbroken > Self::SHORT {
             // All else that is ready comes before the next turn, whose ever that is.
             yield_now().await;
+            self.unbroken = Duration::ZERO;
         }
         self.now = None;
     }
 
     fn took(&self) -> Duration {
         self.now.as_ref().map(|begun| begun.at.elapsed()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    };
+
+    #[tokio::test]
+    async fn short_turns_add_up() {
+        let others = Arc::new(AtomicU32::new(0));
+        let counts = Arc::clone(&others);
+        let other = tokio::spawn(async move {
+            loop {
+                counts.fetch_add(1, Relaxed);
+                yield_now().await;
+            }
+        });
+        let mut turns = Turns::new(None);
+        for _ in 0..200 {
+            turns.begin().await;
+            let began = Instant::now();
+            while began.elapsed() < Turns::SHORT / 10 {}
+            turns.end().await;
+        }
+        other.abort();
+
+        assert!(others.load(Relaxed) >= 15, "{others:?}");
     }
 }

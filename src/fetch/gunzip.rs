@@ -28,8 +28,8 @@ impl Default for Gunzip {
 }
 
 impl Gunzip {
-    /// Unpacks some of the input and returns what comes out of it; `None` when nothing does
-    /// before there is more.
+    /// Unpacks a little of the input and returns what comes out of it, which is nothing
+    /// where a member ends; `None` when there must be more first.
     pub fn unpack(&mut self, input: &mut &[u8]) -> Result<Option<&[u8]>, Corrupt> {
         loop {
             if self.between {
@@ -48,10 +48,10 @@ impl Gunzip {
             let written = written.map_err(|_| Corrupt)?;
             *input = &input[read..];
             self.between = status == Status::StreamEnd;
-            if written > 0 {
+            if written > 0 || self.between {
                 return Ok(Some(&self.output[..written]));
             }
-            if read == 0 && !self.between {
+            if read == 0 {
                 return if input.is_empty() { Ok(None) } else { Err(Corrupt) };
             }
         }
@@ -117,6 +117,18 @@ mod tests {
         assert_eq!(unpack(&wrong_sum, 100), Err(Corrupt));
         assert_eq!(unpack(b"plain text, not gzip", 100), Err(Corrupt));
         assert_eq!(unpack(&[packed, b"garbage".to_vec()].concat(), 100), Err(Corrupt));
+    }
+
+    #[test]
+    fn members_without_content_come_one_by_one() {
+        let packed = gzip(b"").repeat(1000);
+        let (mut gunzip, mut rest, mut steps) = (Gunzip::default(), &packed[..], 0);
+        while let Some(bytes) = gunzip.unpack(&mut rest).unwrap() {
+            assert_eq!(bytes, b"");
+            steps += 1;
+        }
+        assert_eq!(steps, 1000);
+        assert_eq!(gunzip.finish(), Ok(()));
     }
 
     #[test]

@@ -70,6 +70,10 @@ impl Arriving {
             if first.is_empty() && all.is_empty() {
                 first = data;
             } else {
+                // What grows bit by bit needs its size several times over.
+                if let Some(whole) = self.body.size_hint().exact().filter(|_| all.is_empty()) {
+                    all.reserve_exact(first.len() + data.len() + whole.min(cap - length) as usize);
+                }
                 all.extend_from_slice(&std::mem::take(&mut first));
                 all.extend_from_slice(&data);
             }
