@@ -268,6 +268,11 @@ impl Pace {
         }
     }
 
+    /// Whether the watch closes it, gently: its client has had all its answers for a while.
+    pub(super) fn was_idle(&self) -> bool {
+        self.end.load(Relaxed) == 1
+    }
+
     /// Whether another connection needs its room.
     pub(super) fn is_in_the_way(&self) -> bool {
         self.close() == Close::AtOnce

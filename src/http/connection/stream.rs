@@ -146,7 +146,8 @@ impl Drop for Stream {
         match self.pace.close() {
             Close::Gently if !self.is_over => {
                 let linger = linger(stream, Arc::clone(&self.pace));
-                let open = self.open.take();
+                // A shutdown does not wait for who was idle.
+                let open = self.open.take().filter(|_| !self.pace.was_idle());
                 runtime.spawn(async move {
                     linger.await;
                     drop(open);
