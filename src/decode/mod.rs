@@ -8,35 +8,38 @@
 //! A document that is at hand byte by byte, as a file is, goes through a [`Pass`]
 //! alone.
 
+mod deadline;
 mod failing;
 mod pass;
+mod run;
 mod source;
 mod turn;
 
+pub use deadline::{Deadline, too_slow};
 pub use failing::Stopped;
 pub use pass::{Pass, Scanned};
 pub use turn::Lending;
 
 use crate::{
-    answer::{Form, Output, Timing, WipedBuffer},
-    failure::{Blame, Code, Failure, Outcome},
-    fetch::{Fetcher, Times},
+    answer::{Form, Output, WipedBuffer},
+    failure::{Blame, Code, Failure},
+    fetch::Fetcher,
     limit::{Caller, Entry, Place, Pool, Shed},
     policy::{ApprovedTarget, Policy},
-    scan::{Charset, Options, StoppedBy, Summary},
+    scan::{Charset, Options, Summary},
     telemetry::{Input, Metrics, PoolKind, Trail},
 };
 use bytes::Bytes;
+use deadline::within;
 use futures_core::Stream;
+use run::Run;
 use std::{
-    future::poll_fn,
-    ops::ControlFlow,
     pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    task::{Poll, Waker},
+    task::Waker,
     time::{Duration, Instant},
 };
 use turn::Turns;
@@ -118,15 +121,6 @@ pub struct Upload {
     pub bytes: Pin<Box<dyn Stream<Item = Result<Bytes, Failure>> + Send>>,
     /// What it declares.
     pub charset: Charset,
-}
-
-/// When a request must be over.
-#[derive(Debug, Clone, Copy)]
-pub struct Deadline {
-    /// The moment.
-    pub at: Instant,
-    /// How much time the caller gave, where that is the shorter one.
-    pub given: Option<Duration>,
 }
 
 /// Says whether all is taken, and wakes when it is.
@@ -272,211 +266,6 @@ fn overloaded(shed: Shed) -> Stopped {
 
 /// When who was turned away may come back: a queue does not last longer.
 const COME_BACK: Duration = Duration::from_secs(1);
-
-/// Work that must be over at a deadline.
-async fn within<T>(
-    deadline: Option<Deadline>,
-    trail: &Trail,
-    work: impl Future<Output = Result<T, Stopped>>,
-) -> Result<T, Stopped> {
-    let Some(deadline) = deadline else { return work.await };
-    match tokio::time::timeout_at(deadline.at.into(), work).await {
-        Ok(done) => done,
-        Err(_) => Err(deadline.passed(trail).into()),
-    }
-}
-
-/// A decode under way.
-struct Run<'a> {
-    decoder: &'a Decoder,
-    pool: Option<&'a Pool>,
-    options: Options,
-    output: Output,
-    allow_partial: bool,
-    began: Instant,
-    /// For a place.
-    waited: Duration,
-    trail: &'a Trail,
-}
-
-impl Run<'_> {
-    async fn content(&self, text: &[u8], reply: Reply<'_>) -> Result<Summary, Stopped> {
-        self.trail.steps().complete.get_or_insert_with(Instant::now);
-        let mut pass = self.pass(Charset::UTF_8, reply.form);
-        // Whatever it wants, there is no more.
-        let _ = self.scan(&mut pass, &mut Turns::new(self.pool), text, reply.is_taken).await?;
-        self.handed_over(pass)
-    }
-
-    /// While nothing arrives for a while, the place is lent to others: who sends slowly, or
-    /// means to be in the way, takes none.
-    async fn upload(
-        &self,
-        mut upload: Upload,
-        place: &mut Option<Place>,
-        reply: Reply<'_>,
-    ) -> Result<Summary, Stopped> {
-        self.trail.steps().uploading = true;
-        let (mut turns, mut lending) = (Turns::new(self.pool), Lending::default());
-        let mut pass = self.pass(upload.charset, reply.form);
-        loop {
-            let next = poll_fn(|context| upload.bytes.as_mut().poll_next(context));
-            let arrived = lending.of(place, next).await;
-            let Some(bytes) = arrived else { break };
-            if self.scan(&mut pass, &mut turns, &bytes?, reply.is_taken).await?.is_break() {
-                break;
-            }
-        }
-        {
-            let mut steps = self.trail.steps();
-            steps.uploading = false;
-            steps.complete.get_or_insert_with(Instant::now);
-        }
-        self.handed_over(pass)
-    }
-
-    fn pass<'f>(&self, charset: Charset, form: &'f mut (dyn Form + Send)) -> Pass<'f> {
-        Pass::new(&self.options, charset, self.output, form)
-    }
-
-    /// Scans the next bytes, turn by turn, and waits until what was found is taken.
-    async fn scan(
-        &self,
-        pass: &mut Pass<'_>,
-        turns: &mut Turns<'_>,
-        mut bytes: &[u8],
-        is_taken: &IsTaken<'_>,
-    ) -> Result<ControlFlow<()>, Stopped> {
-        let takes_turns = turns.are_taken_for(bytes.len());
-        let mut flow = ControlFlow::Continue(());
-        while flow.is_continue() && !bytes.is_empty() {
-            if takes_turns {
-                turns.begin().await;
-            }
-            let (piece, rest) = bytes.split_at(bytes.len().min(turns.piece()));
-            bytes = rest;
-            flow = self.push(pass, piece)?;
-            if takes_turns {
-                turns.pass().await;
-            }
-            if flow.is_continue() && !is_taken(Waker::noop()) {
-                turns.end().await;
-                taken(is_taken, self.trail).await;
-            }
-        }
-        turns.end().await;
-        Ok(flow)
-    }
-
-    /// Scans the next bytes at once.
-    fn push(&self, pass: &mut Pass<'_>, bytes: &[u8]) -> Result<ControlFlow<()>, Stopped> {
-        let flow = pass.push(bytes)?;
-        let mut steps = self.trail.steps();
-        steps.bytes += bytes.len() as u64;
-        steps.secrets = pass.secrets();
-        Ok(flow)
-    }
-
-    /// Ends the decode of a document that the caller handed over.
-    fn handed_over(&self, pass: Pass<'_>) -> Result<Summary, Stopped> {
-        let scanned = pass.end()?;
-        if self.is_too_large(&scanned.summary) {
-            let cap = self.decoder.limits.max_document_bytes;
-            let detail = format!(
-                "the document is over the cap of {cap} bytes (max_document_bytes); hand over less, \
-                 or ask with allow_partial for what is found up to there"
-            );
-            return Err(Failure::new(Code::RequestTooLarge, detail).into());
-        }
-        self.trail.steps().secrets = scanned.summary.returned;
-        Ok(scanned.finish(None, self.timing(&[]))?)
-    }
-
-    fn is_too_large(&self, summary: &Summary) -> bool {
-        summary.stopped_by == Some(StoppedBy::MaxBytes) && !self.allow_partial
-    }
-
-    /// The parts of all hops of a fetch together.
-    fn timing(&self, hops: &[Arc<Times>]) -> Timing {
-        let of = |part: fn(&Times) -> Option<Duration>| {
-            let parts = hops.iter().filter_map(|times| part(times));
-            parts.reduce(|sum, next| sum + next).map(milliseconds)
-        };
-        Timing {
-            total: milliseconds(self.began.elapsed()),
-            queue: Some(milliseconds(self.waited)),
-            dns: of(Times::dns),
-            connect: of(Times::connect),
-            first_byte: of(Times::first_byte),
-            body: of(Times::body),
-        }
-    }
-}
-
-/// Waits until all that was written is taken.
-async fn taken(is_taken: &IsTaken<'_>, trail: &Trail) {
-    trail.steps().unread_since = Some(Instant::now());
-    poll_fn(|context| match is_taken(context.waker()) {
-        true => Poll::Ready(()),
-        false => Poll::Pending,
-    })
-    .await;
-    let mut steps = trail.steps();
-    steps.unread = steps.waited_for_reader();
-    steps.unread_since = None;
-}
-
-impl Deadline {
-    /// The caller's patience from which on a deadline that passes is a failure of ours.
-    const PATIENT: Duration = Duration::from_secs(2);
-
-    /// What it means that it has passed, for who was waited for.
-    pub fn passed(self, trail: &Trail) -> Failure {
-        if let Some(failure) = caller_was_slow(trail) {
-            return failure;
-        }
-        match self.given {
-            Some(given) => {
-                let milliseconds = given.as_millis();
-                let detail = format!("the {milliseconds} ms of X-Request-Timeout-Ms have passed");
-                let failure = Failure::new(Code::DeadlineExceeded, detail);
-                let patient = given >= Self::PATIENT;
-                Failure {
-                    outcome: if patient { Outcome::Failed } else { Outcome::Rejected },
-                    ..failure
-                }
-            }
-            None => {
-                let detail = "the request took longer than this service allows; try again later";
-                Failure::new(Code::ServiceTimeout, detail)
-            }
-        }
-    }
-}
-
-/// A client that has let its answer wait so long has used up its time by itself.
-const SLOW_READER: Duration = Duration::from_secs(1);
-
-/// What it means that time has run out, where it was the client that took it.
-fn caller_was_slow(trail: &Trail) -> Option<Failure> {
-    let steps = trail.steps();
-    if steps.uploading {
-        return Some(too_slow());
-    }
-    let detail = "the answer was not read in time; read it as it comes, or ask for less";
-    (steps.waited_for_reader() >= SLOW_READER).then(|| Failure::new(Code::RequestTimeout, detail))
-}
-
-/// A request that does not arrive.
-pub fn too_slow() -> Failure {
-    let detail = "the request did not arrive in time; send it faster or in smaller parts";
-    Failure::new(Code::RequestTimeout, detail)
-}
-
-/// Milliseconds with three decimals.
-fn milliseconds(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1e6).round() / 1e3
-}
 
 /// Whose fault an unsupported document is that was handed over.
 pub fn unsupported_upload(detail: impl Into<String>) -> Failure {

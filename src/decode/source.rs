@@ -1,6 +1,6 @@
 //! Decoding what stands at a URL.
 
-use super::{Deadline, Reply, Run, Stopped, caller_was_slow, failing, turn::Turns};
+use super::{Deadline, Reply, Stopped, deadline::caller_was_slow, failing, run::Run, turn::Turns};
 use crate::{
     answer::Fetch,
     failure::{Code, Failure},

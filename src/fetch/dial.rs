@@ -36,7 +36,7 @@ pub struct Times {
     dns: OnceLock<Duration>,
     connect: OnceLock<Duration>,
     first_byte: OnceLock<Duration>,
-    answered: OnceLock<Instant>,
+    body_began: OnceLock<Instant>,
 }
 
 impl Default for Times {
@@ -46,7 +46,7 @@ impl Default for Times {
             dns: OnceLock::new(),
             connect: OnceLock::new(),
             first_byte: OnceLock::new(),
-            answered: OnceLock::new(),
+            body_began: OnceLock::new(),
         }
     }
 }
@@ -72,16 +72,20 @@ impl Times {
         self.first_byte.get().copied()
     }
 
-    /// Since the head of the answer.
+    /// Since the head of an answer that is the document.
     pub fn body(&self) -> Option<Duration> {
-        self.answered.get().map(Instant::elapsed)
+        self.body_began.get().map(Instant::elapsed)
     }
 
+    /// The head of the answer is there. Each of these is set once: there is one request.
     pub(super) fn answered(&self) {
         let before = self.dns().unwrap_or_default() + self.connect().unwrap_or_default();
-        // Both are set once: there is one request.
         let _ = self.first_byte.set(self.total().saturating_sub(before));
-        let _ = self.answered.set(Instant::now());
+    }
+
+    /// And it promises the document.
+    pub(super) fn body_begins(&self) {
+        let _ = self.body_began.set(Instant::now());
     }
 }
 

@@ -117,7 +117,10 @@ impl Fetcher {
             looked_up: OnceLock::new(),
         });
         let sent = DIAL.scope(dial, request.send()).await;
+        let response = sent.map_err(|error| Error::of(&error))?;
         times.answered();
-        Document::begin(sent.map_err(|error| Error::of(&error))?, &self.content_types)
+        let document = Document::begin(response, &self.content_types)?;
+        times.body_begins();
+        Ok(document)
     }
 }

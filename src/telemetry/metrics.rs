@@ -6,6 +6,7 @@
 use super::{
     labels::{FetchResult, Input, Phase, PoolKind, RouteLabels, SECURITY_EVENTS, endings, no_code},
     network::NetworkBytes,
+    pools::{PoolMetrics, Pools},
 };
 use crate::failure::{Blame, Code, Outcome};
 use prometheus::{
@@ -60,32 +61,6 @@ pub struct Metrics {
     pub cutting_off: AtomicBool,
 }
 
-/// What is counted of a pool and its queue.
-#[derive(Clone)]
-pub struct PoolMetrics {
-    /// Places.
-    pub limit: IntGauge,
-    /// Places that are taken.
-    pub in_use: IntGauge,
-    /// How many wait.
-    pub depth: IntGauge,
-    /// How long who got a place had waited for it.
-    pub wait: Histogram,
-    /// Those who were turned away at once.
-    pub queue_full: IntCounter,
-    /// Those who waited in vain.
-    pub waited: IntCounter,
-}
-
-/// The families of the pools.
-struct Pools {
-    limit: IntGaugeVec,
-    in_use: IntGaugeVec,
-    depth: IntGaugeVec,
-    wait: HistogramVec,
-    shed: IntCounterVec,
-}
-
 /// What is counted of a route, at hand without a look-up by text.
 struct RouteMetrics {
     route: &'static str,
@@ -94,7 +69,7 @@ struct RouteMetrics {
 }
 
 /// From 1 ms to 30 s, with the edges that the alerts compare with.
-const SECONDS: [f64; 15] =
+pub(super) const SECONDS: [f64; 15] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0];
 
 impl Metrics {
@@ -335,46 +310,6 @@ impl Metrics {
     }
 }
 
-impl Pools {
-    fn new(r: &Registry) -> Result<Self, prometheus::Error> {
-        let pool = &["pool"];
-        let pools = Self {
-            limit: gauges(r, "decoder_pool_limit", "Decodes that may run at once.", pool)?,
-            in_use: gauges(r, "decoder_pool_in_use", "Decodes that run.", pool)?,
-            depth: gauges(r, "decoder_queue_depth", "Decodes that wait for a place.", pool)?,
-            wait: histograms(
-                r,
-                "decoder_queue_wait_seconds",
-                "How long those who got a place had waited for it.",
-                pool,
-                &SECONDS,
-            )?,
-            shed: counters(
-                r,
-                "decoder_shed_total",
-                "Requests that were turned away because of others.",
-                &["pool", "reason"],
-            )?,
-        };
-        for kind in PoolKind::ALL {
-            pools.of(kind);
-        }
-        Ok(pools)
-    }
-
-    fn of(&self, kind: PoolKind) -> PoolMetrics {
-        let label = kind.as_str();
-        PoolMetrics {
-            limit: self.limit.with_label_values(&[label]),
-            in_use: self.in_use.with_label_values(&[label]),
-            depth: self.depth.with_label_values(&[label]),
-            wait: self.wait.with_label_values(&[label]),
-            queue_full: self.shed.with_label_values(&[label, "queue_full"]),
-            waited: self.shed.with_label_values(&[label, "waited"]),
-        }
-    }
-}
-
 impl RouteMetrics {
     fn new(labels: &RouteLabels, requests: &IntCounterVec, duration: &HistogramVec) -> Self {
         let RouteLabels { route, answers } = *labels;
@@ -409,7 +344,7 @@ fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, promet
     registered(registry, IntGauge::new(name, help)?)
 }
 
-fn gauges(
+pub(super) fn gauges(
     registry: &Registry,
     name: &str,
     help: &str,
@@ -418,7 +353,7 @@ fn gauges(
     registered(registry, IntGaugeVec::new(Opts::new(name, help), labels)?)
 }
 
-fn counters(
+pub(super) fn counters(
     registry: &Registry,
     name: &str,
     help: &str,
@@ -427,7 +362,7 @@ fn counters(
     registered(registry, IntCounterVec::new(Opts::new(name, help), labels)?)
 }
 
-fn histograms(
+pub(super) fn histograms(
     registry: &Registry,
     name: &str,
     help: &str,

@@ -10,13 +10,15 @@ mod labels;
 pub mod log;
 mod metrics;
 mod network;
+mod pools;
 mod recent;
 mod record;
 mod trail;
 mod writer;
 
 pub use labels::{FetchResult, Input, Phase, PoolKind, RouteLabels};
-pub use metrics::{Metrics, PoolMetrics};
+pub use metrics::Metrics;
+pub use pools::PoolMetrics;
 pub use recent::{Recent, RecentFailure};
 pub use record::{Ending, Head, Record};
 pub use trail::{Allowance, Trail};

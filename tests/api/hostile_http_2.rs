@@ -9,10 +9,7 @@ use crate::support::{
     },
 };
 use std::{ops::Range, time::Duration};
-use tokio::{
-    task::JoinSet,
-    time::{Instant, sleep},
-};
+use tokio::{task::JoinSet, time::Instant};
 
 /// What a service of this kind needs at all, and a little more.
 const LITTLE: u64 = 40 << 20;
@@ -225,7 +222,6 @@ async fn pings_do_not_keep_an_idle_connection() {
             break frames;
         }
         assert!(began.elapsed() < ABOUT_300_MS.end, "{frames:?}");
-        sleep(Duration::from_millis(20)).await;
     };
 
     assert_eq!(farewell(&frames), Some(0), "{frames:?}");

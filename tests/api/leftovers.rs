@@ -120,8 +120,6 @@ async fn descriptors_gauges_and_memory_are_back_where_they_were() {
     let requests = requests(&upstream);
     let config = "[server]\nheader_timeout = \"1s\"\n";
     let app = TestApp::with_source(&upstream, "", config).await;
-    // What is made once is made now.
-    leave(app.address, &requests, count() / 2).await;
     let at_rest = || async {
         app.metrics_when(|metrics| {
             let at_most = |series: &str, value: f64| metrics[series] <= value;
@@ -134,8 +132,14 @@ async fn descriptors_gauges_and_memory_are_back_where_they_were() {
         })
         .await
     };
-    at_rest().await;
-    let (descriptors, memory) = has(app.pid());
+    // What is made once is made now, and pages that lie free are taken again.
+    let (mut descriptors, mut memory) = (0, 0);
+    for _ in 0..2 {
+        leave(app.address, &requests, count()).await;
+        at_rest().await;
+        let (descriptors_now, memory_now) = has(app.pid());
+        (descriptors, memory) = (descriptors.max(descriptors_now), memory.max(memory_now));
+    }
 
     leave(app.address, &requests, count()).await;
     at_rest().await;
@@ -143,8 +147,7 @@ async fn descriptors_gauges_and_memory_are_back_where_they_were() {
     let (descriptors_now, memory_now) = has(app.pid());
     // Connections to the source are kept for a while.
     assert!(descriptors_now <= descriptors + 10, "{descriptors_now} after {descriptors}");
-    // An allocator for each thread keeps some of what it had.
-    assert!(memory_now < memory + (16 << 20), "{memory_now} after {memory}");
+    assert!(memory_now < memory + (8 << 20), "{memory_now} after {memory}");
     let metrics = at_rest().await;
     assert_eq!(metrics["decoder_log_lines_dropped_total"], 0.0);
 }

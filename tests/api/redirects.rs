@@ -51,8 +51,13 @@ async fn a_redirect_is_followed_to_the_document() {
     for name in ["referer", "authorization", "cookie", "origin"] {
         assert_eq!(hop.get(name), None, "{name}");
     }
-    let attempts = "decoder_fetch_attempts_total{result=\"ok\"}";
-    assert_eq!(app.metrics().await[attempts], 5.0);
+    let metrics = app.metrics().await;
+    assert_eq!(metrics["decoder_fetch_attempts_total{result=\"ok\"}"], 5.0);
+    // Each hop has a first byte, and the last one a body.
+    let phases = |phase| {
+        metrics[&format!("decoder_fetch_phase_duration_seconds_count{{phase=\"{phase}\"}}")]
+    };
+    assert_eq!((phases("first_byte"), phases("body")), (10.0, 5.0));
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 //! watch of its listener closes it when that takes too long. Neither the parser nor the
 //! handlers know of it.
 
+mod clock;
 mod pace;
 mod reader;
 mod stream;
@@ -14,12 +15,13 @@ pub(super) use reader::Reader;
 
 use crate::telemetry::Metrics;
 use axum::{Router, body::Body, response::Response, routing::future::RouteFuture};
+use clock::ticks;
 use hyper::{
     body::Incoming,
     server::conn::{http1, http2},
 };
 use hyper_util::rt::TokioIo;
-use pace::{LAST_WORDS, Patience, ticks};
+use pace::{LAST_WORDS, Patience};
 use reader::Readers;
 use std::{
     convert::Infallible,

@@ -3,45 +3,16 @@
 //! The connection moves its pace as it goes, which must cost next to nothing; the watch
 //! looks at it from time to time and closes what has kept it waiting for too long.
 
+use super::clock::{Clock, ticks};
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Waker},
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tokio::sync::Notify;
-
-/// The time as the watch has it: a count of [`Clock::TICK`]s that is moved on by the watch,
-/// so that looking at it is free.
-pub(in crate::http) struct Clock {
-    began: Instant,
-    now: AtomicU32,
-}
-
-impl Clock {
-    pub(super) const TICK: Duration = Duration::from_millis(25);
-
-    pub(super) fn start() -> Arc<Self> {
-        Arc::new(Self { began: Instant::now(), now: AtomicU32::new(1) })
-    }
-
-    pub(super) fn now(&self) -> u32 {
-        self.now.load(Relaxed)
-    }
-
-    pub(super) fn move_on(&self) -> u32 {
-        let now = 1 + ticks(self.began.elapsed());
-        self.now.store(now, Relaxed);
-        now
-    }
-}
-
-/// How many ticks a duration has.
-pub(super) fn ticks(duration: Duration) -> u32 {
-    u32::try_from(duration.as_millis() / Clock::TICK.as_millis()).unwrap_or(u32::MAX)
-}
 
 /// How long each state of a connection may last, in ticks.
 #[derive(Debug, Clone, Copy)]
@@ -348,7 +319,7 @@ mod tests {
     }
 
     fn at(pace: &Pace, now: u32) {
-        pace.clock.now.store(now, Relaxed);
+        pace.clock.set(now);
     }
 
     /// The last tick at which it is left alone, and what is done at the next.

@@ -3,7 +3,7 @@
 //! Beneath an HTTP/2 connection lies one stream for all requests, which flows while one of
 //! them is stuck for want of room. So each answer is watched by itself.
 
-use super::pace::{Clock, ticks};
+use super::clock::{Clock, ticks};
 use hyper::rt::Executor;
 use std::{
     sync::{

@@ -1,7 +1,10 @@
 //! The watch over all connections of a listener: who keeps them waiting too long is sent
 //! away, and so is whoever waits longest when there is no room for another.
 
-use super::pace::{Clock, Close, Pace, Patience, Verdict};
+use super::{
+    clock::Clock,
+    pace::{Close, Pace, Patience, Verdict},
+};
 use std::{
     collections::HashMap,
     convert::Infallible,

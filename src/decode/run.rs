@@ -1,0 +1,165 @@
+//! A decode under way: the bytes of a document, wherever they come from, on their way
+//! through the scanner to the form.
+
+use super::{Decoder, IsTaken, Lending, Pass, Reply, Stopped, Upload, turn::Turns};
+use crate::{
+    answer::Form,
+    answer::{Output, Timing},
+    failure::{Code, Failure},
+    fetch::Times,
+    limit::{Place, Pool},
+    scan::{Charset, Options, StoppedBy, Summary},
+    telemetry::Trail,
+};
+use std::{
+    future::poll_fn,
+    ops::ControlFlow,
+    sync::Arc,
+    task::{Poll, Waker},
+    time::{Duration, Instant},
+};
+
+/// A decode under way.
+pub(super) struct Run<'a> {
+    pub(super) decoder: &'a Decoder,
+    pub(super) pool: Option<&'a Pool>,
+    pub(super) options: Options,
+    pub(super) output: Output,
+    pub(super) allow_partial: bool,
+    pub(super) began: Instant,
+    /// For a place.
+    pub(super) waited: Duration,
+    pub(super) trail: &'a Trail,
+}
+
+impl Run<'_> {
+    pub(super) async fn content(&self, text: &[u8], reply: Reply<'_>) -> Result<Summary, Stopped> {
+        self.trail.steps().complete.get_or_insert_with(Instant::now);
+        let mut pass = self.pass(Charset::UTF_8, reply.form);
+        // Whatever it wants, there is no more.
+        let _ = self.scan(&mut pass, &mut Turns::new(self.pool), text, reply.is_taken).await?;
+        self.handed_over(pass)
+    }
+
+    /// While nothing arrives for a while, the place is lent to others: who sends slowly, or
+    /// means to be in the way, takes none.
+    pub(super) async fn upload(
+        &self,
+        mut upload: Upload,
+        place: &mut Option<Place>,
+        reply: Reply<'_>,
+    ) -> Result<Summary, Stopped> {
+        self.trail.steps().uploading = true;
+        let (mut turns, mut lending) = (Turns::new(self.pool), Lending::default());
+        let mut pass = self.pass(upload.charset, reply.form);
+        loop {
+            let next = poll_fn(|context| upload.bytes.as_mut().poll_next(context));
+            let arrived = lending.of(place, next).await;
+            let Some(bytes) = arrived else { break };
+            if self.scan(&mut pass, &mut turns, &bytes?, reply.is_taken).await?.is_break() {
+                break;
+            }
+        }
+        {
+            let mut steps = self.trail.steps();
+            steps.uploading = false;
+            steps.complete.get_or_insert_with(Instant::now);
+        }
+        self.handed_over(pass)
+    }
+
+    pub(super) fn pass<'f>(&self, charset: Charset, form: &'f mut (dyn Form + Send)) -> Pass<'f> {
+        Pass::new(&self.options, charset, self.output, form)
+    }
+
+    /// Scans the next bytes, turn by turn, and waits until what was found is taken.
+    pub(super) async fn scan(
+        &self,
+        pass: &mut Pass<'_>,
+        turns: &mut Turns<'_>,
+        mut bytes: &[u8],
+        is_taken: &IsTaken<'_>,
+    ) -> Result<ControlFlow<()>, Stopped> {
+        let takes_turns = turns.are_taken_for(bytes.len());
+        let mut flow = ControlFlow::Continue(());
+        while flow.is_continue() && !bytes.is_empty() {
+            if takes_turns {
+                turns.begin().await;
+            }
+            let (piece, rest) = bytes.split_at(bytes.len().min(turns.piece()));
+            bytes = rest;
+            flow = self.push(pass, piece)?;
+            if takes_turns {
+                turns.pass().await;
+            }
+            if flow.is_continue() && !is_taken(Waker::noop()) {
+                turns.end().await;
+                taken(is_taken, self.trail).await;
+            }
+        }
+        turns.end().await;
+        Ok(flow)
+    }
+
+    /// Scans the next bytes at once.
+    fn push(&self, pass: &mut Pass<'_>, bytes: &[u8]) -> Result<ControlFlow<()>, Stopped> {
+        let flow = pass.push(bytes)?;
+        let mut steps = self.trail.steps();
+        steps.bytes += bytes.len() as u64;
+        steps.secrets = pass.secrets();
+        Ok(flow)
+    }
+
+    /// Ends the decode of a document that the caller handed over.
+    fn handed_over(&self, pass: Pass<'_>) -> Result<Summary, Stopped> {
+        let scanned = pass.end()?;
+        if self.is_too_large(&scanned.summary) {
+            let cap = self.decoder.limits.max_document_bytes;
+            let detail = format!(
+                "the document is over the cap of {cap} bytes (max_document_bytes); hand over less, \
+                 or ask with allow_partial for what is found up to there"
+            );
+            return Err(Failure::new(Code::RequestTooLarge, detail).into());
+        }
+        self.trail.steps().secrets = scanned.summary.returned;
+        Ok(scanned.finish(None, self.timing(&[]))?)
+    }
+
+    pub(super) fn is_too_large(&self, summary: &Summary) -> bool {
+        summary.stopped_by == Some(StoppedBy::MaxBytes) && !self.allow_partial
+    }
+
+    /// The parts of all hops of a fetch together.
+    pub(super) fn timing(&self, hops: &[Arc<Times>]) -> Timing {
+        let of = |part: fn(&Times) -> Option<Duration>| {
+            let parts = hops.iter().filter_map(|times| part(times));
+            parts.reduce(|sum, next| sum + next).map(milliseconds)
+        };
+        Timing {
+            total: milliseconds(self.began.elapsed()),
+            queue: Some(milliseconds(self.waited)),
+            dns: of(Times::dns),
+            connect: of(Times::connect),
+            first_byte: of(Times::first_byte),
+            body: of(Times::body),
+        }
+    }
+}
+
+/// Waits until all that was written is taken.
+async fn taken(is_taken: &IsTaken<'_>, trail: &Trail) {
+    trail.steps().unread_since = Some(Instant::now());
+    poll_fn(|context| match is_taken(context.waker()) {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
+    })
+    .await;
+    let mut steps = trail.steps();
+    steps.unread = steps.waited_for_reader();
+    steps.unread_since = None;
+}
+
+/// Milliseconds with three decimals.
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
