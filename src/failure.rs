@@ -67,6 +67,8 @@ pub enum Code {
     SourceFailed,
     /// The source did not serve it in time.
     SourceTimeout,
+    /// The source fails, and was not asked.
+    CircuitOpen,
     /// The document is over its cap.
     DocumentTooLarge,
     /// The type, encoding or charset of the document is none that is scanned.
@@ -104,6 +106,8 @@ pub struct Failure {
     pub source_status: Option<u16>,
     /// How often the source was tried.
     pub attempts: Option<u32>,
+    /// After how many redirects, if any.
+    pub hop: Option<u32>,
 }
 
 /// One fault of a request.
@@ -117,7 +121,7 @@ pub struct Fault {
 
 impl Code {
     /// Every code, in the order of the contract.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::MalformedJson,
         Self::InvalidRequest,
         Self::UnsupportedMediaType,
@@ -133,6 +137,7 @@ impl Code {
         Self::SourceRejected,
         Self::SourceFailed,
         Self::SourceTimeout,
+        Self::CircuitOpen,
         Self::DocumentTooLarge,
         Self::UnsupportedDocument,
         Self::DeadlineExceeded,
@@ -160,6 +165,7 @@ impl Code {
             Self::SourceRejected => "source_rejected",
             Self::SourceFailed => "source_failed",
             Self::SourceTimeout => "source_timeout",
+            Self::CircuitOpen => "circuit_open",
             Self::DocumentTooLarge => "document_too_large",
             Self::UnsupportedDocument => "unsupported_document",
             Self::DeadlineExceeded => "deadline_exceeded",
@@ -189,6 +195,7 @@ impl Code {
             | Self::SourceRejected
             | Self::SourceFailed
             | Self::SourceTimeout
+            | Self::CircuitOpen
             | Self::DocumentTooLarge
             | Self::UnsupportedDocument => Blame::Source,
             Self::ServiceTimeout | Self::Overloaded | Self::ShuttingDown | Self::Internal => {
@@ -226,6 +233,7 @@ impl Failure {
             retry_after: None,
             source_status: None,
             attempts: None,
+            hop: None,
         }
     }
 

@@ -47,14 +47,16 @@ const ARROWS: [(&str, &[&str]); 13] = [
 ];
 
 /// Crates that only these modules may name.
-const CRATES: [(&str, &[&str]); 21] = [
+const CRATES: [(&str, &[&str]); 23] = [
     ("anyhow", &["app", "cli", "config", "main"]),
     ("axum", &["app", "http"]),
     ("clap", &["cli"]),
     ("config", &["config"]),
     ("encoding_rs", &["scan"]),
+    ("fastrand", &["fetch"]),
     ("flate2", &["fetch"]),
-    ("hyper", &["http"]),
+    ("httpdate", &["fetch"]),
+    ("hyper", &["fetch", "http"]),
     ("hyper_util", &["http"]),
     ("indicatif", &["cli"]),
     ("memchr", &["http", "scan"]),

@@ -39,6 +39,9 @@ pub struct Problem {
     /// How often the source was tried.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempts: Option<u32>,
+    /// After how many redirects.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hop: Option<u32>,
 }
 
 /// In a millisecond.
@@ -60,6 +63,7 @@ impl From<&Failure> for Problem {
             retry_after_ms: failure.retry_after.and_then(milliseconds),
             source_status: failure.source_status,
             attempts: failure.attempts,
+            hop: failure.hop,
         }
     }
 }

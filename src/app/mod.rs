@@ -6,7 +6,7 @@ mod systemd;
 use crate::{
     config::{Config, Overload, RateLimit, Setting},
     decode::{self, Decoder, Pools},
-    fetch::{self, ContentTypes, Fetcher},
+    fetch::{self, CircuitSettings, ContentTypes, Fetcher, OriginSettings},
     http::{
         self, Admin, AllowedHosts, Decoding, Gates, Grants, Public, Rate, Readiness, RequestLimits,
         Server, Shown,
@@ -165,6 +165,7 @@ pub async fn run(
     });
     let public = http::public(public, &gates(hosts, rate));
     let admin = Admin {
+        decoding: Arc::clone(&decoding),
         readiness: Arc::clone(&readiness),
         metrics: Arc::clone(&metrics),
         recent: Arc::clone(&recent),
@@ -258,9 +259,12 @@ async fn serve(
     }
 }
 
+fn count(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
 fn grants(config: &Config) -> Grants {
     let server = &config.server;
-    let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
     Grants {
         header_timeout: server.header_timeout,
         idle_timeout: server.idle_timeout,
@@ -273,7 +277,6 @@ fn grants(config: &Config) -> Grants {
 
 fn pools(config: &Config, processors: &Arc<Processors>, metrics: &Metrics) -> Option<Pools> {
     let Overload { enabled, inline, fetch, queue, max_wait } = config.overload;
-    let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
     let pool = |places, kind| {
         let bounds = Bounds { places: count(places), waiting: count(queue), max_wait };
         Pool::new(bounds, Arc::clone(processors), metrics.pool(kind))
@@ -302,18 +305,31 @@ pub fn decoder(
     let roots = fetch::roots(extra).with_context(|| {
         format!("egress.extra_ca_file = {:?} is of no use", extra.unwrap_or("".as_ref()))
     })?;
+    let counted = Arc::clone(&metrics);
     let settings = fetch::Settings {
         connect_timeout: egress.connect_timeout,
         user_agent: egress.user_agent.replace("<version>", env!("CARGO_PKG_VERSION")),
         content_types: ContentTypes(egress.content_types.clone()),
         hosts: egress.hosts.clone(),
         roots,
+        first_byte_timeout: egress.first_byte_timeout,
+        origins: OriginSettings {
+            max_per_origin: count(egress.max_per_origin),
+            attempts: u32::try_from(egress.attempts).unwrap_or(u32::MAX),
+            circuit: egress.circuit.enabled.then(|| CircuitSettings {
+                failures: u32::try_from(egress.circuit.failures).unwrap_or(u32::MAX),
+                open_for: egress.circuit.open_for,
+            }),
+            circuits_open: Box::new(move |open| {
+                counted.circuits_open.set(i64::try_from(open).unwrap_or(i64::MAX));
+            }),
+        },
     };
     let fetcher = Fetcher::new(settings, policy.rules().len())?;
     let limits = decode::Limits {
         max_document_bytes: config.limits.max_document_bytes,
         fetch_timeout: egress.total_timeout,
-        max_redirects: usize::try_from(egress.max_redirects).unwrap_or(usize::MAX),
+        max_redirects: count(egress.max_redirects),
     };
     Ok(Decoder::new(policy, fetcher, limits, pools, metrics))
 }

@@ -69,14 +69,10 @@ impl Egress {
             nat64_prefixes: section.take("nat64_prefixes", nat64_prefix().list()),
             max_redirects: section.take("max_redirects", number(0..=20)),
             connect_timeout: section.take("connect_timeout", time()),
-            first_byte_timeout: section
-                .lacking("time limit for the first byte")
-                .take("first_byte_timeout", time()),
+            first_byte_timeout: section.take("first_byte_timeout", time()),
             total_timeout: section.take("total_timeout", time()),
-            attempts: section.lacking("retries").take("attempts", number(1..=10)),
-            max_per_origin: section
-                .lacking("limit by origin")
-                .take("max_per_origin", number(1..=100_000)),
+            attempts: section.take("attempts", number(1..=10)),
+            max_per_origin: section.take("max_per_origin", number(1..=100_000)),
             content_types: section.take("content_types", content_type().list()),
             user_agent: section.take("user_agent", header_text()),
             extra_ca_file: section.take("extra_ca_file", path().optional()),
@@ -84,7 +80,7 @@ impl Egress {
                 .lacking("resolver of its own")
                 .take("nameservers", nameserver().list()),
             hosts: section.take("hosts", hosts()),
-            circuit: Circuit::read(section.lacking("circuit").section("circuit")),
+            circuit: Circuit::read(section.section("circuit")),
         }
     }
 }

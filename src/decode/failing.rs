@@ -5,7 +5,7 @@ use crate::{
     fetch::{Error, Unsupported},
     policy::{Denied, DeniedKind},
 };
-use std::io;
+use std::{io, time::Duration};
 
 /// Why a decode ended without its answer.
 #[derive(Debug)]
@@ -27,6 +27,11 @@ impl From<io::Error> for Stopped {
         Self::Unwritten(error)
     }
 }
+
+/// When who was turned away may come back: those who are there do not stay longer.
+const COME_BACK: Duration = Duration::from_secs(1);
+/// However long a source asks for, it may be tried again by then.
+const LATEST: Duration = Duration::from_secs(3600);
 
 /// The policy's no.
 pub(super) fn denied(denied: Denied) -> Failure {
@@ -58,7 +63,27 @@ pub(super) fn not_fetched(error: Error) -> Failure {
             Failure::new(Code::SourceTimeout, "no connection to the source could be made in time")
         }
         Error::Redirect(_) => Failure::internal("a redirect that was neither followed nor denied"),
-        Error::Status(status) => Failure { source_status: Some(status), ..of_status(status) },
+        Error::Reset(reason) => {
+            let detail = "the connection to the source ended before an answer came";
+            failure(Code::SourceFailed, detail, reason)
+        }
+        Error::FirstByteTimeout => {
+            Failure::new(Code::SourceTimeout, "the source did not begin to answer in time")
+        }
+        Error::CircuitOpen(wait) => {
+            let detail = "the host of the source has failed of late and is left alone for a \
+                          while; try again later";
+            Failure { retry_after: Some(wait), ..Failure::new(Code::CircuitOpen, detail) }
+        }
+        Error::Crowded => {
+            let detail = "as many documents of this host are being fetched and waited for as may \
+                          be at a time; try again later";
+            Failure { retry_after: Some(COME_BACK), ..Failure::new(Code::SourceFailed, detail) }
+        }
+        Error::Status(status, retry_after) => {
+            let retry_after = retry_after.map(|after| after.min(LATEST));
+            Failure { source_status: Some(status), retry_after, ..of_status(status) }
+        }
         Error::Protocol(reason) => {
             let detail = "the answer of the source is not valid, or broke off";
             failure(Code::SourceFailed, detail, reason)

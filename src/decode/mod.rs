@@ -23,7 +23,7 @@ pub use turn::Lending;
 use crate::{
     answer::{Form, Output, WipedBuffer},
     failure::{Blame, Code, Failure},
-    fetch::Fetcher,
+    fetch::{Fetcher, ShownOrigin},
     limit::{Caller, Entry, Place, Pool, Shed},
     policy::{ApprovedTarget, Policy},
     scan::{Charset, Options, Summary},
@@ -205,7 +205,9 @@ impl Decoder {
         let waited = place.as_ref().map(Place::waited).unwrap_or_default();
         let run = Run { decoder: self, pool, options, output, allow_partial, began, waited, trail };
         let summary = match document {
-            Document::Source(source) => Box::pin(run.source(&source.0, deadline, reply)).await?,
+            Document::Source(source) => {
+                Box::pin(run.source(&source.0, deadline, &mut place, reply)).await?
+            }
             Document::Content(text) => within(deadline, trail, run.content(&text, reply)).await?,
             Document::Upload(upload) => {
                 within(deadline, trail, Box::pin(run.upload(upload, &mut place, reply))).await?
@@ -232,6 +234,11 @@ impl Decoder {
                 Box::pin(within(deadline, trail, place)).await
             }
         }
+    }
+
+    /// The origins that are remembered, those in trouble first.
+    pub fn origins(&self) -> Vec<ShownOrigin> {
+        self.fetcher.origins()
     }
 
     /// Does what takes long and cannot be interrupted, as a turn of its own, and with others
@@ -288,6 +295,13 @@ mod tests {
             content_types: ContentTypes(Vec::new()),
             hosts: Default::default(),
             roots: fetch::roots(None).unwrap(),
+            first_byte_timeout: Duration::from_secs(1),
+            origins: fetch::OriginSettings {
+                max_per_origin: 1,
+                attempts: 1,
+                circuit: None,
+                circuits_open: Box::new(|_| ()),
+            },
         };
         let rules = vec![Rule::parse("https://a.example").unwrap()];
         let policy = Policy::new(rules, Vec::new(), Vec::new(), Vec::new());

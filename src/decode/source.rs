@@ -1,15 +1,19 @@
 //! Decoding what stands at a URL.
 
-use super::{Deadline, Reply, Stopped, deadline::caller_was_slow, failing, run::Run, turn::Turns};
+use super::{
+    Deadline, Lending, Reply, Stopped, deadline::caller_was_slow, failing, run::Run, turn::Turns,
+};
 use crate::{
     answer::Fetch,
     failure::{Code, Failure},
-    fetch::{self, Corrupt, Document, Times},
+    fetch::{Conduct, Corrupt, Decision, Document, Error, Times, Visit},
+    limit::Place,
     policy::{ApprovedTarget, Route},
     scan::Summary,
-    telemetry::{FetchResult, Metrics, Phase, Trail},
+    telemetry::{FetchResult, Metrics, Phase, Retry, Trail},
 };
 use std::{ops::ControlFlow, sync::Arc, time::Instant};
+use tokio::time::{sleep, timeout_at};
 
 /// An unpacked document this much larger than what arrived looks like a bomb.
 const SUSPICIOUS: u64 = 100;
@@ -19,62 +23,81 @@ impl Run<'_> {
         &self,
         target: &ApprovedTarget,
         deadline: Option<Deadline>,
+        place: &mut Option<Place>,
         reply: Reply<'_>,
     ) -> Result<Summary, Stopped> {
         {
             let mut steps = self.trail.steps();
             steps.complete.get_or_insert_with(Instant::now);
-            steps.attempts = Some(1);
         }
         // Of the deadline and the budget for fetching, the shorter one has its say.
         let budget = self.decoder.limits.fetch_timeout;
         let until = Instant::now() + budget;
         let deadline = deadline.filter(|deadline| deadline.at <= until);
         let at = deadline.map_or(until, |deadline| deadline.at);
-        let mut attempt = Attempt::begin(&self.decoder.metrics, self.trail);
-        let route = Route::new(target.clone(), self.decoder.limits.max_redirects);
-        let fetched = self.fetched(route, reply, &mut attempt);
-        if let Ok(done) = tokio::time::timeout_at(at.into(), fetched).await {
-            return done;
-        }
-        let failure = match deadline {
-            Some(deadline) => deadline.passed(self.trail),
-            None => caller_was_slow(self.trail).unwrap_or_else(|| {
-                attempt.result = FetchResult::Timeout;
-                let milliseconds = budget.as_millis();
-                let detail = format!("the document was not there within {milliseconds} ms");
-                Failure::new(Code::SourceTimeout, detail)
-            }),
+        let mut fetching = Fetching::new(self, target, at);
+        let done = match timeout_at(at.into(), fetching.decode(place, reply)).await {
+            Ok(done) => done,
+            Err(_) => Err(fetching.timed_out(deadline).into()),
         };
-        Err(Failure { attempts: Some(1), ..failure }.into())
+        done.map_err(|stopped| match stopped {
+            Stopped::Failed(failure) => Stopped::Failed(Box::new(fetching.located(*failure))),
+            unwritten => unwritten,
+        })
+    }
+}
+
+/// A document that is being fetched, attempt by attempt.
+struct Fetching<'a> {
+    run: &'a Run<'a>,
+    target: &'a ApprovedTarget,
+    began: Instant,
+    /// When it must be there.
+    until: Instant,
+    /// The way of the present attempt.
+    route: Route,
+    /// How many attempts there were.
+    attempts: u32,
+    /// The present one.
+    attempt: Option<Attempt<'a>>,
+    /// How long the parts took of each hop of those before.
+    hops: Vec<Arc<Times>>,
+    lending: Lending,
+}
+
+impl<'a> Fetching<'a> {
+    fn new(run: &'a Run<'a>, target: &'a ApprovedTarget, until: Instant) -> Self {
+        let route = Route::new(target.clone(), run.decoder.limits.max_redirects);
+        let (hops, lending) = (Vec::new(), Lending::default());
+        let began = Instant::now();
+        Self { run, target, began, until, route, attempts: 0, attempt: None, hops, lending }
     }
 
-    /// One attempt.
-    async fn fetched(
-        &self,
-        mut route: Route,
+    async fn decode(
+        &mut self,
+        place: &mut Option<Place>,
         reply: Reply<'_>,
-        attempt: &mut Attempt<'_>,
     ) -> Result<Summary, Stopped> {
-        let mut document = self.document(&mut route, attempt).await?;
-        let mut pass = self.pass(document.charset, reply.form);
-        let mut turns = Turns::new(self.pool);
+        let run = self.run;
+        let mut document = self.document(place).await?;
+        let mut pass = run.pass(document.charset, reply.form);
+        let mut turns = Turns::new(run.pool);
         let mut flow = ControlFlow::Continue(());
         while flow.is_continue() {
             let chunk = document.chunk().await;
-            let chunk = chunk.map_err(|error| self.not_fetched(error, attempt))?;
+            let chunk = chunk.map_err(|error| self.broken_off(error))?;
             let Some(chunk) = chunk else { break };
-            attempt.bytes += chunk.len() as u64;
+            self.arrived(chunk.len());
             match &mut document.gunzip {
-                None => flow = self.scan(&mut pass, &mut turns, &chunk, reply.is_taken).await?,
+                None => flow = run.scan(&mut pass, &mut turns, &chunk, reply.is_taken).await?,
                 Some(gunzip) => {
                     let mut packed = &chunk[..];
                     while flow.is_continue() {
                         turns.begin().await;
                         let unpacked = gunzip.unpack(&mut packed);
-                        let unpacked = unpacked.map_err(|Corrupt| self.corrupt(attempt))?;
+                        let unpacked = unpacked.map_err(|Corrupt| self.corrupt())?;
                         let Some(bytes) = unpacked else { break };
-                        flow = self.scan(&mut pass, &mut turns, bytes, reply.is_taken).await?;
+                        flow = run.scan(&mut pass, &mut turns, bytes, reply.is_taken).await?;
                     }
                     turns.end().await;
                 }
@@ -83,85 +106,188 @@ impl Run<'_> {
         if flow.is_continue()
             && let Some(gunzip) = &document.gunzip
         {
-            gunzip.finish().map_err(|Corrupt| self.corrupt(attempt))?;
+            gunzip.finish().map_err(|Corrupt| self.corrupt())?;
         }
-        attempt.result = FetchResult::Ok;
         let status = document.status;
         // No more of it is wanted: the connection is free, or closed.
         drop(document);
+        let bytes = self.arrived(0);
+        self.end(FetchResult::Ok, Conduct::Good);
         let scanned = pass.end()?;
-        if self.is_too_large(&scanned.summary) {
-            return Err(self.too_large(attempt.bytes).into());
+        if run.is_too_large(&scanned.summary) {
+            return Err(self.too_large(bytes).into());
         }
         let fetch = Fetch {
             status,
-            attempts: 1,
-            redirects: u32::try_from(route.redirects()).unwrap_or(u32::MAX),
-            bytes: attempt.bytes,
-            final_source: route.target().shown(),
+            attempts: self.attempts,
+            redirects: self.redirects(),
+            bytes,
+            final_source: self.route.target().shown(),
         };
-        self.trail.steps().secrets = scanned.summary.returned;
-        let timing = self.timing(&attempt.hops);
-        Ok(scanned.finish(Some(&fetch), timing)?)
+        run.trail.steps().secrets = scanned.summary.returned;
+        Ok(scanned.finish(Some(&fetch), run.timing(&self.hops))?)
     }
 
-    /// Asks for the document, wherever the source says that it is.
-    async fn document(
-        &self,
-        route: &mut Route,
-        attempt: &mut Attempt<'_>,
-    ) -> Result<Document, Failure> {
+    /// Asks for the document until it comes, or it is no use.
+    async fn document(&mut self, place: &mut Option<Place>) -> Result<Document, Failure> {
+        let mut last = None;
         loop {
-            let times = attempt.hop();
-            let error = match self.decoder.fetcher.get(route.target(), &times).await {
+            let error = match self.ask(place).await {
                 Ok(document) => return Ok(document),
-                Err(fetch::Error::Redirect(location)) => match route.follow(&location) {
-                    Ok(()) => continue,
-                    Err(denied) => fetch::Error::Denied(denied),
-                },
                 Err(error) => error,
             };
-            return Err(self.not_fetched(error, attempt));
+            let visit = self.attempt.as_mut().map(|attempt| attempt.visit.take());
+            let Some(visit) = visit else {
+                // It was not asked again: what came of the last time says more.
+                return Err(self.not_fetched(last.unwrap_or(error)));
+            };
+            let left = self.until.saturating_duration_since(Instant::now());
+            let decision = visit.and_then(|visit| visit.failed(&error, self.attempts, left));
+            self.end(result_of(&error), Conduct::Unknown);
+            if let Some(decision) = decision {
+                self.run.decoder.metrics.retry(of_decision(decision));
+            }
+            let Some(Decision::Retried(pause)) = decision else {
+                return Err(self.not_fetched(error));
+            };
+            let pause_ms = pause.as_millis();
+            tracing::debug!(?error, self.attempts, pause_ms, "the source is tried again");
+            last = Some(error);
+            self.lending.of(place, sleep(pause)).await;
         }
     }
 
-    fn not_fetched(&self, error: fetch::Error, attempt: &mut Attempt<'_>) -> Failure {
-        attempt.result = result_of(&error);
-        if let fetch::Error::Denied(denied) = &error {
-            self.decoder.metrics.security_event(denied.kind.as_str());
+    /// One attempt to get the document, wherever the source says that it is.
+    async fn ask(&mut self, place: &mut Option<Place>) -> Result<Document, Error> {
+        let decoder = self.run.decoder;
+        let is_retry = self.attempts > 0;
+        self.route = Route::new(self.target.clone(), decoder.limits.max_redirects);
+        loop {
+            let visit = decoder.fetcher.visit(self.route.target(), is_retry);
+            let visit = self.lending.of(place, visit).await?;
+            let times = self.hop(visit);
+            match decoder.fetcher.get(self.route.target(), &times).await {
+                Err(Error::Redirect(location)) => {
+                    self.route.follow(&location).map_err(Error::Denied)?;
+                    self.left(Conduct::Good);
+                }
+                done => return done,
+            }
         }
-        Failure { attempts: Some(1), ..failing::not_fetched(error) }
     }
 
-    fn corrupt(&self, attempt: &mut Attempt<'_>) -> Failure {
-        self.not_fetched(fetch::Error::Protocol("corrupt gzip".to_owned()), attempt)
+    /// Another hop begins, and with the first one an attempt.
+    fn hop(&mut self, visit: Visit) -> Arc<Times> {
+        let Self { run, attempts, began, .. } = self;
+        let attempt = self.attempt.get_or_insert_with(|| {
+            *attempts += 1;
+            run.trail.steps().attempts = Some(*attempts);
+            Attempt::begin(&run.decoder.metrics, run.trail, *began)
+        });
+        let times = Arc::default();
+        attempt.hops.push(Arc::clone(&times));
+        attempt.visit = Some(visit);
+        times
+    }
+
+    /// The visit to an origin is over.
+    fn left(&mut self, conduct: Conduct) {
+        let visit = self.attempt.as_mut().and_then(|attempt| attempt.visit.take());
+        if let Some(visit) = visit {
+            visit.over(conduct);
+        }
+    }
+
+    /// The attempt is over.
+    fn end(&mut self, result: FetchResult, conduct: Conduct) {
+        self.left(conduct);
+        if let Some(mut attempt) = self.attempt.take() {
+            attempt.result = result;
+            self.hops.extend_from_slice(&attempt.hops);
+        }
+    }
+
+    /// So much more of the document arrived, and so much in all.
+    fn arrived(&mut self, bytes: usize) -> u64 {
+        let Some(attempt) = &mut self.attempt else { return 0 };
+        attempt.bytes += bytes as u64;
+        attempt.bytes
+    }
+
+    fn broken_off(&mut self, error: Error) -> Failure {
+        self.end(result_of(&error), error.conduct());
+        self.not_fetched(error)
+    }
+
+    fn corrupt(&mut self) -> Failure {
+        self.broken_off(Error::Protocol("corrupt gzip".to_owned()))
+    }
+
+    fn timed_out(&mut self, deadline: Option<Deadline>) -> Failure {
+        if let Some(deadline) = deadline {
+            return deadline.passed(self.run.trail);
+        }
+        caller_was_slow(self.run.trail).unwrap_or_else(|| {
+            self.end(FetchResult::Timeout, Conduct::Bad);
+            let milliseconds = self.run.decoder.limits.fetch_timeout.as_millis();
+            let detail = format!("the document was not there within {milliseconds} ms");
+            Failure::new(Code::SourceTimeout, detail)
+        })
+    }
+
+    fn not_fetched(&self, error: Error) -> Failure {
+        if let Error::Denied(denied) = &error {
+            self.run.decoder.metrics.security_event(denied.kind.as_str());
+        }
+        failing::not_fetched(error)
     }
 
     fn too_large(&self, arrived: u64) -> Failure {
-        let cap = self.decoder.limits.max_document_bytes;
-        if self.trail.steps().bytes > arrived.saturating_mul(SUSPICIOUS) {
-            self.decoder.metrics.security_event("decompression");
+        let cap = self.run.decoder.limits.max_document_bytes;
+        if self.run.trail.steps().bytes > arrived.saturating_mul(SUSPICIOUS) {
+            self.run.decoder.metrics.security_event("decompression");
         }
         let detail = format!(
             "the document is over the cap of {cap} bytes (max_document_bytes); ask with \
              allow_partial for what is found up to there"
         );
-        Failure { attempts: Some(1), ..Failure::new(Code::DocumentTooLarge, detail) }
+        Failure::new(Code::DocumentTooLarge, detail)
+    }
+
+    fn redirects(&self) -> u32 {
+        u32::try_from(self.route.redirects()).unwrap_or(u32::MAX)
+    }
+
+    /// A failure, with when and where it came.
+    fn located(&self, failure: Failure) -> Failure {
+        let hop = Some(self.redirects()).filter(|hop| *hop > 0);
+        Failure { attempts: Some(self.attempts), hop, ..failure }
     }
 }
 
-fn result_of(error: &fetch::Error) -> FetchResult {
+fn result_of(error: &Error) -> FetchResult {
     match error {
-        fetch::Error::Denied(_) => FetchResult::Denied,
-        fetch::Error::Name(_) | fetch::Error::Connect(_) => FetchResult::Connect,
-        fetch::Error::Tls(_) => FetchResult::Tls,
-        fetch::Error::ConnectTimeout => FetchResult::Timeout,
-        fetch::Error::Status(400..=499) => FetchResult::Status4xx,
-        fetch::Error::Status(500..=599) => FetchResult::Status5xx,
-        fetch::Error::Status(_)
-        | fetch::Error::Redirect(_)
-        | fetch::Error::Protocol(_)
-        | fetch::Error::Unsupported(_) => FetchResult::Protocol,
+        Error::Denied(_) => FetchResult::Denied,
+        Error::Name(_) | Error::Connect(_) => FetchResult::Connect,
+        Error::Tls(_) => FetchResult::Tls,
+        Error::ConnectTimeout | Error::FirstByteTimeout => FetchResult::Timeout,
+        Error::Status(400..=499, _) => FetchResult::Status4xx,
+        Error::Status(500..=599, _) => FetchResult::Status5xx,
+        Error::Status(_, _)
+        | Error::Redirect(_)
+        | Error::Reset(_)
+        | Error::Protocol(_)
+        | Error::Unsupported(_) => FetchResult::Protocol,
+        Error::CircuitOpen(_) | Error::Crowded => FetchResult::Cancelled,
+    }
+}
+
+fn of_decision(decision: Decision) -> Retry {
+    match decision {
+        Decision::Retried(_) => Retry::Retried,
+        Decision::BudgetExhausted => Retry::BudgetExhausted,
+        Decision::AttemptsExhausted => Retry::AttemptsExhausted,
+        Decision::Deadline => Retry::Deadline,
     }
 }
 
@@ -169,7 +295,12 @@ fn result_of(error: &fetch::Error) -> FetchResult {
 struct Attempt<'a> {
     metrics: &'a Metrics,
     trail: &'a Trail,
+    /// When the first one did,
+    fetch_began: Instant,
+    /// and this one.
     began: Instant,
+    /// To the origin that is asked just now.
+    visit: Option<Visit>,
     /// How long the parts of each hop took.
     hops: Vec<Arc<Times>>,
     bytes: u64,
@@ -177,24 +308,25 @@ struct Attempt<'a> {
 }
 
 impl<'a> Attempt<'a> {
-    fn begin(metrics: &'a Metrics, trail: &'a Trail) -> Self {
-        let (began, hops) = (Instant::now(), Vec::with_capacity(1));
-        Self { metrics, trail, began, hops, bytes: 0, result: FetchResult::Cancelled }
-    }
-
-    /// Another hop begins.
-    fn hop(&mut self) -> Arc<Times> {
-        let times = Arc::default();
-        self.hops.push(Arc::clone(&times));
-        times
+    fn begin(metrics: &'a Metrics, trail: &'a Trail, fetch_began: Instant) -> Self {
+        Self {
+            fetch_began,
+            metrics,
+            trail,
+            began: Instant::now(),
+            visit: None,
+            hops: Vec::with_capacity(1),
+            bytes: 0,
+            result: FetchResult::Cancelled,
+        }
     }
 }
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
-        let total = self.began.elapsed();
-        self.trail.steps().fetched = Some(total);
-        self.metrics.attempt(self.result, total);
+        let took = self.began.elapsed();
+        self.trail.steps().fetched = Some(self.fetch_began.elapsed());
+        self.metrics.attempt(self.result, took);
         self.metrics.fetch_bytes.inc_by(self.bytes);
         for times in &self.hops {
             let parts = [

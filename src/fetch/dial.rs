@@ -9,11 +9,15 @@ use std::{
     collections::BTreeMap,
     error, fmt, io,
     net::{IpAddr, SocketAddr},
-    pin::Pin,
-    sync::{Arc, OnceLock},
+    pin::{Pin, pin},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     task::{Context, Poll},
     time::{Duration, Instant},
 };
+use tokio::{sync::Notify, time::timeout_at};
 use tower::Service;
 
 tokio::task_local! {
@@ -27,6 +31,39 @@ pub(super) struct Dial {
     pub(super) times: Arc<Times>,
     /// How long the lookup took.
     pub(super) looked_up: OnceLock<Duration>,
+    /// Whether a connection is being made just now.
+    pub(super) dials: AtomicBool,
+    /// When that is over.
+    pub(super) stands: Notify,
+}
+
+impl Dial {
+    /// Waits for the head of an answer, but no longer than that from when there is a
+    /// connection.
+    pub(super) async fn until_first_byte<T>(
+        &self,
+        sent: impl Future<Output = T>,
+        longest: Duration,
+    ) -> Option<T> {
+        let mut sent = pin!(sent);
+        let mut until = Instant::now() + longest;
+        loop {
+            if let Ok(sent) = timeout_at(until.into(), &mut sent).await {
+                return Some(sent);
+            }
+            // Which has a time limit of its own.
+            if self.dials.load(Relaxed) {
+                tokio::select! {
+                    sent = &mut sent => return Some(sent),
+                    () = self.stands.notified() => {}
+                }
+            }
+            match self.times.stands_since() {
+                Some(since) if since + longest > until => until = since + longest,
+                _ => return None,
+            }
+        }
+    }
 }
 
 /// How long the parts of a fetch took, as far as they happened.
@@ -35,6 +72,7 @@ pub struct Times {
     began: Instant,
     dns: OnceLock<Duration>,
     connect: OnceLock<Duration>,
+    stands_since: OnceLock<Instant>,
     first_byte: OnceLock<Duration>,
     body_began: OnceLock<Instant>,
 }
@@ -45,6 +83,7 @@ impl Default for Times {
             began: Instant::now(),
             dns: OnceLock::new(),
             connect: OnceLock::new(),
+            stands_since: OnceLock::new(),
             first_byte: OnceLock::new(),
             body_began: OnceLock::new(),
         }
@@ -70,6 +109,11 @@ impl Times {
     /// From there to the head of the answer.
     pub fn first_byte(&self) -> Option<Duration> {
         self.first_byte.get().copied()
+    }
+
+    /// Since when the connection that was made stands.
+    fn stands_since(&self) -> Option<Instant> {
+        self.stands_since.get().copied()
     }
 
     /// Since the head of an answer that is the document.
@@ -163,6 +207,8 @@ where
 
     fn call(&mut self, target: R) -> Self::Future {
         let began = Instant::now();
+        let wanted = DIAL.try_with(Arc::clone).ok();
+        wanted.iter().for_each(|dial| dial.dials.store(true, Relaxed));
         let connecting = self.0.call(target);
         Box::pin(async move {
             let connected = connecting.await;
@@ -175,10 +221,15 @@ where
                     let _ = times.dns.set(dns);
                 }
                 if connected.is_ok() {
-                    let _ =
-                        times.connect.set(began.elapsed().saturating_sub(dns.unwrap_or_default()));
+                    let connect = began.elapsed().saturating_sub(dns.unwrap_or_default());
+                    let _ = times.connect.set(connect);
+                    let _ = times.stands_since.set(Instant::now());
                 }
             });
+            if let Some(dial) = wanted {
+                dial.dials.store(false, Relaxed);
+                dial.stands.notify_one();
+            }
             connected
         })
     }

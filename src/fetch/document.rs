@@ -1,12 +1,13 @@
 //! A document that is on its way.
 
-use super::{Error, Gunzip, Unsupported};
+use super::{Error, Gunzip, Unsupported, retry_after};
 use crate::scan::Charset;
 use bytes::Bytes;
 use reqwest::{
     Response,
-    header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION},
+    header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION, RETRY_AFTER},
 };
+use std::time::{Duration, SystemTime};
 
 /// Types of content, `*` standing for anything within its half.
 #[derive(Debug, Clone)]
@@ -30,7 +31,7 @@ impl Document {
             let location = response.headers().get(LOCATION).and_then(|to| to.to_str().ok());
             return Err(match (status, location) {
                 (301..=303 | 307 | 308, Some(location)) => Error::Redirect(location.to_owned()),
-                _ => Error::Status(status),
+                _ => Error::Status(status, retry_after(&response)),
             });
         }
         let unsupported = |what| Error::Unsupported(what);
@@ -62,6 +63,11 @@ impl Document {
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         self.response.chunk().await.map_err(|error| Error::of(&error))
     }
+}
+
+fn retry_after(response: &Response) -> Option<Duration> {
+    let value = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
+    retry_after::parse(value, SystemTime::now())
 }
 
 impl ContentTypes {

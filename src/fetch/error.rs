@@ -1,8 +1,8 @@
 //! Why there is no document.
 
-use super::dial::NoAddress;
+use super::{circuit::Conduct, dial::NoAddress};
 use crate::policy::Denied;
-use std::error::Error as _;
+use std::{error::Error as _, time::Duration};
 
 /// Why there is no document. The texts are for the log: they may name addresses.
 #[derive(Debug)]
@@ -17,14 +17,22 @@ pub enum Error {
     Tls(String),
     /// No connection in time.
     ConnectTimeout,
-    /// The source answered this instead of a document.
-    Status(u16),
+    /// The connection ended before an answer began.
+    Reset(String),
+    /// No answer began in time.
+    FirstByteTimeout,
+    /// The source answered this instead of a document, and when it may be asked again.
+    Status(u16, Option<Duration>),
     /// What is asked for is elsewhere: what the source says where.
     Redirect(String),
     /// What the source sent is no HTTP, or breaks off.
     Protocol(String),
     /// The document is none that is scanned.
     Unsupported(Unsupported),
+    /// The origin was not asked: it has failed of late, and is left alone for so long.
+    CircuitOpen(Duration),
+    /// The origin was not asked: as many requests as may be are there or wait.
+    Crowded,
 }
 
 /// What about a document is not supported.
@@ -39,6 +47,39 @@ pub enum Unsupported {
 }
 
 impl Error {
+    /// What it says of the origin.
+    pub fn conduct(&self) -> Conduct {
+        match self {
+            Self::Name(_)
+            | Self::Connect(_)
+            | Self::Tls(_)
+            | Self::ConnectTimeout
+            | Self::Reset(_)
+            | Self::FirstByteTimeout
+            | Self::Status(500.., _)
+            | Self::Protocol(_) => Conduct::Bad,
+            Self::Status(_, _) | Self::Redirect(_) | Self::Unsupported(_) => Conduct::Good,
+            Self::Denied(_) | Self::CircuitOpen(_) | Self::Crowded => Conduct::Unknown,
+        }
+    }
+
+    /// Whether the same request may fare better soon.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Connect(_) | Self::ConnectTimeout | Self::Reset(_) => true,
+            Self::Status(status, _) => matches!(status, 408 | 429 | 502..=504),
+            _ => false,
+        }
+    }
+
+    /// What it means that there was no head of an answer.
+    pub(super) fn before_the_head(error: &reqwest::Error) -> Self {
+        match Self::of(error) {
+            Self::Protocol(words) if !is_garbled(error) => Self::Reset(words),
+            error => error,
+        }
+    }
+
     /// What reqwest's error means. Only the kinds of the errors beneath it count,
     /// never their words.
     pub(super) fn of(error: &reqwest::Error) -> Self {
@@ -64,6 +105,18 @@ impl Error {
             Self::Protocol(words)
         }
     }
+}
+
+/// Whether there was an answer, that cannot be read.
+fn is_garbled(error: &reqwest::Error) -> bool {
+    let mut cause = error.source();
+    while let Some(beneath) = cause {
+        if beneath.downcast_ref().is_some_and(hyper::Error::is_parse) {
+            return true;
+        }
+        cause = beneath.source();
+    }
+    false
 }
 
 /// An error of TLS, which travels within one of I/O, and that in another.

@@ -9,37 +9,48 @@
 //! Each rule has connections of its own, so that what one rule permits is of no use to
 //! another.
 
+mod circuit;
 mod dial;
 mod document;
 mod error;
 mod gunzip;
+mod origins;
+mod retry;
+mod retry_after;
 mod tls;
 
+pub use circuit::{CircuitSettings, Conduct};
 pub use dial::Times;
 pub use document::{ContentTypes, Document};
 pub use error::{Error, Unsupported};
 pub use gunzip::{Corrupt, Gunzip};
+pub use origins::{OriginSettings, ShownOrigin, Visit};
+pub use retry::Decision;
 pub use tls::{RootsError, roots};
 
 use crate::policy::ApprovedTarget;
 use dial::{DIAL, Dial, JudgingResolver, TimedConnector};
+use origins::{Origins, Refused};
 use reqwest::{
     Client,
     header::{ACCEPT_ENCODING, HeaderValue},
-    redirect, retry,
+    redirect,
 };
 use rustls::RootCertStore;
 use std::{
     collections::BTreeMap,
     net::IpAddr,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, atomic::AtomicBool},
     time::Duration,
 };
+use tokio::sync::Notify;
 
 /// How documents are fetched.
 pub struct Settings {
     /// Until a connection stands, lookup and TLS included.
     pub connect_timeout: Duration,
+    /// From then until the answer begins.
+    pub first_byte_timeout: Duration,
     /// What we call ourselves.
     pub user_agent: String,
     /// Types of content that are scanned.
@@ -48,12 +59,16 @@ pub struct Settings {
     pub hosts: BTreeMap<String, Vec<IpAddr>>,
     /// Whose certificates are trusted.
     pub roots: RootCertStore,
+    /// What each origin is held to.
+    pub origins: OriginSettings,
 }
 
 /// Fetches documents.
 pub struct Fetcher {
     /// One for each rule of the policy.
     clients: Vec<Client>,
+    origins: Arc<Origins>,
+    first_byte_timeout: Duration,
     content_types: ContentTypes,
 }
 
@@ -82,7 +97,7 @@ impl Fetcher {
                 .user_agent(&settings.user_agent)
                 .no_proxy()
                 .redirect(redirect::Policy::none())
-                .retry(retry::never())
+                .retry(reqwest::retry::never())
                 .referer(false)
                 .connect_timeout(settings.connect_timeout)
                 .dns_resolver(JudgingResolver(Arc::clone(&hosts)))
@@ -91,10 +106,25 @@ impl Fetcher {
                 .map_err(|error| BuildError(error.to_string()))
         };
         let clients = (0..rules).map(|_| client()).collect::<Result<_, _>>()?;
-        Ok(Self { clients, content_types: settings.content_types })
+        let Settings { first_byte_timeout, content_types, origins, .. } = settings;
+        Ok(Self { clients, origins: Origins::new(origins), first_byte_timeout, content_types })
     }
 
-    /// Asks for a document; returns when the head of the answer is there and promises
+    /// Waits until one more request may go to the origin of a target, or says why none may.
+    pub async fn visit(&self, target: &ApprovedTarget, is_retry: bool) -> Result<Visit, Error> {
+        let visit = self.origins.visit(target.origin(), is_retry).await;
+        visit.map_err(|refused| match refused {
+            Refused::Open(wait) => Error::CircuitOpen(wait),
+            Refused::Crowd => Error::Crowded,
+        })
+    }
+
+    /// The origins that are remembered.
+    pub fn origins(&self) -> Vec<ShownOrigin> {
+        self.origins.shown()
+    }
+
+    /// Asks for a document, on a visit to its origin; returns when the head of the answer is there and promises
     /// one. How long the parts took stands in `times`, also where this fails or is
     /// given up.
     pub async fn get(
@@ -115,9 +145,13 @@ impl Fetcher {
             target: target.clone(),
             times: Arc::clone(times),
             looked_up: OnceLock::new(),
+            dials: AtomicBool::new(false),
+            stands: Notify::new(),
         });
-        let sent = DIAL.scope(dial, request.send()).await;
-        let response = sent.map_err(|error| Error::of(&error))?;
+        let sent = DIAL.scope(Arc::clone(&dial), request.send());
+        let sent = dial.until_first_byte(sent, self.first_byte_timeout).await;
+        let sent = sent.ok_or(Error::FirstByteTimeout)?;
+        let response = sent.map_err(|error| Error::before_the_head(&error))?;
         times.answered();
         let document = Document::begin(response, &self.content_types)?;
         times.body_begins();

@@ -1,6 +1,6 @@
 //! What only the operator may see, on the admin listener alone.
 
-use super::router::Shown;
+use super::router::{Decoding, Shown};
 use crate::telemetry::Recent;
 use axum::{
     Json,
@@ -9,6 +9,20 @@ use axum::{
 };
 use serde_json::json;
 use std::sync::Arc;
+
+/// The origins that are remembered, and whether each is asked.
+pub(super) async fn circuits(State(decoding): State<Arc<Decoding>>) -> Response {
+    let shown = decoding.decoder.origins().into_iter().map(|origin| {
+        json!({
+            "origin": origin.origin,
+            "circuit": origin.circuit,
+            "failures": origin.failures,
+            "open_for_ms": origin.open_for.map(|wait| wait.as_millis() as u64),
+            "in_flight": origin.in_flight,
+        })
+    });
+    Json(json!({ "circuits": shown.collect::<Vec<_>>() })).into_response()
+}
 
 /// The last failures, the newest first.
 pub(super) async fn errors(State(recent): State<Arc<Recent>>) -> Response {

@@ -120,6 +120,12 @@ pub(super) const fn entry(code: Code) -> Entry {
             true,
             "Try again later.",
         ),
+        Code::CircuitOpen => (
+            S::FAILED_DEPENDENCY,
+            "The source fails and is left alone for a while",
+            true,
+            "Wait as long as Retry-After says and try again. Nothing was asked of the source.",
+        ),
         Code::DocumentTooLarge => (
             S::FAILED_DEPENDENCY,
             "The document is too large",

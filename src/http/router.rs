@@ -31,6 +31,8 @@ pub struct Public {
 
 /// What the admin listener serves.
 pub struct Admin {
+    /// Behind `/admin/circuits`.
+    pub decoding: Arc<Decoding>,
     /// Behind `/health/ready`.
     pub readiness: Arc<Readiness>,
     /// Behind `/metrics`.
@@ -87,11 +89,12 @@ pub fn public(public: Public, gates: &Arc<Gates>) -> Router {
 
 /// The routes of the admin listener.
 pub fn admin(served: Admin, gates: &Arc<Gates>) -> Router {
-    let Admin { readiness, metrics, recent, config } = served;
+    let Admin { decoding, readiness, metrics, recent, config } = served;
     let routes = Router::new()
         .route("/health", get(probes::health))
         .route("/health/ready", get(probes::ready).with_state(readiness))
         .route("/metrics", get(probes::metrics).with_state(metrics))
+        .route("/admin/circuits", get(operator::circuits).with_state(decoding))
         .route("/admin/errors", get(operator::errors).with_state(recent))
         .route("/admin/config", get(operator::config).with_state(config));
     finished(routes, gates)
@@ -167,6 +170,7 @@ pub const ROUTES: &[RouteLabels] = &[
     read!("/metrics", 200, 403),
     read!("/problems", 200, 403, 406, 429, 503),
     read!("/problems/{code}", 200, 403, 404, 406, 429, 503),
+    read!("/admin/circuits", 200, 403, 503),
     read!("/admin/errors", 200, 403, 503),
     read!("/admin/config", 200, 403, 503),
     RouteLabels {

@@ -63,6 +63,11 @@ impl ApprovedTarget {
         self.url.host_str().unwrap_or_default()
     }
 
+    /// Scheme, host and port, as those that are the same are written the same.
+    pub fn origin(&self) -> String {
+        self.url.origin().ascii_serialization()
+    }
+
     /// The name of the rule that decided.
     pub fn rule(&self) -> &str {
         &self.grounds.rules[self.rule].name

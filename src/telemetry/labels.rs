@@ -34,6 +34,19 @@ pub enum FetchResult {
     Cancelled,
 }
 
+/// What became of an attempt that failed in a way that may pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// There was another one.
+    Retried,
+    /// Too many were tried again lately, or the origin is left alone.
+    BudgetExhausted,
+    /// It was tried as often as may be.
+    AttemptsExhausted,
+    /// The time did not suffice.
+    Deadline,
+}
+
 /// A part of a fetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
@@ -97,6 +110,7 @@ pub(super) fn endings(input: Input) -> impl Iterator<Item = (Outcome, Code, Blam
         | Code::SourceRejected
         | Code::SourceFailed
         | Code::SourceTimeout
+        | Code::CircuitOpen
         | Code::DocumentTooLarge => input == Input::Source,
         _ => true,
     });
@@ -145,6 +159,20 @@ impl FetchResult {
             Self::Protocol => "protocol",
             Self::Denied => "denied",
             Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl Retry {
+    pub(super) const ALL: [Self; 4] =
+        [Self::Retried, Self::BudgetExhausted, Self::AttemptsExhausted, Self::Deadline];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Retried => "retried",
+            Self::BudgetExhausted => "budget_exhausted",
+            Self::AttemptsExhausted => "attempts_exhausted",
+            Self::Deadline => "deadline",
         }
     }
 }

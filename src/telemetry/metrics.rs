@@ -4,7 +4,9 @@
 //! and no request can make a series.
 
 use super::{
-    labels::{FetchResult, Input, Phase, PoolKind, RouteLabels, SECURITY_EVENTS, endings, no_code},
+    labels::{
+        FetchResult, Input, Phase, PoolKind, Retry, RouteLabels, SECURITY_EVENTS, endings, no_code,
+    },
     network::NetworkBytes,
     pools::{PoolMetrics, Pools},
 };
@@ -33,6 +35,9 @@ pub struct Metrics {
     fetch_duration: HistogramVec,
     fetch_phase: HistogramVec,
     fetch_attempts: IntCounterVec,
+    fetch_retries: IntCounterVec,
+    /// Origins that are left alone.
+    pub circuits_open: IntGauge,
     /// Bytes of documents that were fetched, as they came from the network.
     pub fetch_bytes: IntCounter,
     security_events: IntCounterVec,
@@ -166,6 +171,17 @@ impl Metrics {
                 "Attempts to fetch a document.",
                 &["result"],
             )?,
+            fetch_retries: counters(
+                r,
+                "decoder_fetch_retries_total",
+                "Attempts that failed in a way that may pass, by what became of them.",
+                &["decision"],
+            )?,
+            circuits_open: gauge(
+                r,
+                "decoder_circuits_open",
+                "Origins that are left alone because they fail.",
+            )?,
             fetch_bytes: counter(
                 r,
                 "decoder_fetch_bytes_total",
@@ -226,6 +242,9 @@ impl Metrics {
             self.fetch_attempts.with_label_values(&[result.as_str()]);
             self.fetch_duration.with_label_values(&[result.as_str()]);
         }
+        for decision in Retry::ALL {
+            self.fetch_retries.with_label_values(&[decision.as_str()]);
+        }
         for phase in Phase::ALL {
             self.fetch_phase.with_label_values(&[phase.as_str()]);
         }
@@ -271,6 +290,11 @@ impl Metrics {
         self.fetch_attempts.with_label_values(&[result.as_str()]).inc();
         let histogram = self.fetch_duration.with_label_values(&[result.as_str()]);
         histogram.observe(duration.as_secs_f64());
+    }
+
+    /// What became of an attempt that failed in a way that may pass.
+    pub fn retry(&self, decision: Retry) {
+        self.fetch_retries.with_label_values(&[decision.as_str()]).inc();
     }
 
     /// A part of a fetch.

@@ -16,7 +16,7 @@ mod record;
 mod trail;
 mod writer;
 
-pub use labels::{FetchResult, Input, Phase, PoolKind, RouteLabels};
+pub use labels::{FetchResult, Input, Phase, PoolKind, Retry, RouteLabels};
 pub use metrics::Metrics;
 pub use pools::PoolMetrics;
 pub use recent::{Recent, RecentFailure};

@@ -53,7 +53,7 @@ async fn a_source_is_fetched_and_the_answer_says_so() {
     let upstream = Upstream::tls().await;
     upstream.on("/a.txt", Reply::gzip("x {*DOOR: east*}"));
     let ca = Upstream::ca_file();
-    let config = allowing(&upstream, &ca, "");
+    let config = allowing(&[&upstream], &ca, "");
     let source = upstream.url("/a.txt?key=1");
 
     let run = decode(&config, &source, &["--format", "json"]).await;
@@ -83,7 +83,7 @@ async fn a_failure_is_a_line_with_its_code_and_exit_code_1() {
     upstream.on("/403", Reply::ok("").status(403));
     upstream.on("/png", Reply::ok("").header("Content-Type", "image/png"));
     let ca = Upstream::ca_file();
-    let config = allowing(&upstream, &ca, "hosts.\"private.test\" = [\"10.0.0.1\"]")
+    let config = allowing(&[&upstream], &ca, "hosts.\"private.test\" = [\"10.0.0.1\"]")
         + "[limits]\nmax_document_bytes = \"64KiB\"\n";
     let others = "allow = [\"https://private.test\", \"https://[::1]\", {";
     let config = config.replace("allow = [{", others);
@@ -114,7 +114,7 @@ async fn lines_end_with_the_problem() {
     upstream.on("/short", short);
     let ca = Upstream::ca_file();
 
-    let config = allowing(&upstream, &ca, "");
+    let config = allowing(&[&upstream], &ca, "");
     let run = decode(&config, &upstream.url("/short"), &["--format", "ndjson"]).await;
 
     assert_eq!((run.code, run.failure()), (Some(1), "source_failed"), "{run:?}");

@@ -200,7 +200,7 @@ async fn a_port_where_nobody_listens_is_the_failure_of_the_source() {
     let answer = app.decode(&json!({ "source": source })).await;
 
     let problem = answer.discreet_problem(424, "source_failed");
-    assert_eq!((&problem["retryable"], &problem["attempts"]), (&json!(true), &json!(1)));
+    assert_eq!((&problem["retryable"], &problem["attempts"]), (&json!(true), &json!(3)));
     let metrics = app.metrics().await;
-    assert_eq!(metrics["decoder_fetch_attempts_total{result=\"connect\"}"], 1.0);
+    assert_eq!(metrics["decoder_fetch_attempts_total{result=\"connect\"}"], 3.0);
 }

@@ -51,7 +51,7 @@ async fn a_source_without_tls_is_given_up_when_connecting_takes_too_long() {
     let answer = app.decode(&json!({ "source": source })).await;
 
     answer.discreet_problem(424, "source_timeout");
-    assert_eq!(app.metrics().await[&format!("{ATTEMPTS}{{result=\"timeout\"}}")], 1.0);
+    assert_eq!(app.metrics().await[&format!("{ATTEMPTS}{{result=\"timeout\"}}")], 3.0);
 }
 
 #[tokio::test]

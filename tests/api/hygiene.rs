@@ -74,10 +74,8 @@ fn clean(answer: &Answer) {
 
 /// Asserts that nothing that the service keeps has it.
 async fn keeps_nothing(app: &TestApp) {
-    let admin = app.admin.expect("an admin listener");
-    let get = async |path: &str| Answer::of(app.client.get(format!("http://{admin}{path}"))).await;
-    for path in ["/metrics", "/admin/errors", "/admin/config", "/health/ready"] {
-        clean(&get(path).await);
+    for path in ["/metrics", "/admin/errors", "/admin/config", "/admin/circuits", "/health/ready"] {
+        clean(&app.get_admin(path).await);
     }
     let last = app.get("/problems").await;
     app.request_line(last.header("x-request-id").expect("an id")).await;
@@ -244,7 +242,9 @@ async fn sources_leave_nothing_behind() {
     upstream.on("/reset", chunked(secret()));
     upstream.on("/large", Reply::stream([Endless(secret().into())]).chunked());
     upstream.on("/hold", Reply::stream([Send(secret().into()), Hold]).chunked());
-    let app = TestApp::with_source(&upstream, "total_timeout = \"1s\"", CONFIG).await;
+    let app =
+        TestApp::with_source(&upstream, "total_timeout = \"1s\"\ncircuit.enabled = false", CONFIG)
+            .await;
     let paths = [
         "ok", "gzip", "404", "403", "500", "302", "type", "charset", "encoding", "corrupt",
         "status", "no-http", "header", "length", "chunk", "reset", "large", "hold",

@@ -158,7 +158,7 @@ async fn no_task_is_left() {
     let requests = requests(&upstream);
     let ca = Upstream::ca_file();
     let file = tempfile::NamedTempFile::with_suffix(".toml").expect("a file");
-    let config = crate::support::app::allowing(&upstream, &ca, "")
+    let config = crate::support::app::allowing(&[&upstream], &ca, "")
         + "[server]\nbind = \"127.0.0.1:0\"\nheader_timeout = \"1s\"\n\
            [rate_limit]\nenabled = false\n[server.shutdown]\nnotice = \"0s\"\n";
     std::fs::write(file.path(), config).expect("written");

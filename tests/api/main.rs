@@ -50,6 +50,7 @@ mod redirects;
 mod real_tools;
 // One line for each request.
 mod request_lines;
+mod retries;
 // How the service ends.
 mod shutdown;
 // A signal at the worst of moments.

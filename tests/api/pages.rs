@@ -19,11 +19,6 @@ async fn as_a_browser(app: &TestApp, path: &str) -> Answer {
     Answer::of(app.client.get(app.url(path)).header("Accept", BROWSER)).await
 }
 
-async fn on_admin(app: &TestApp, path: &str) -> Answer {
-    let address = app.admin.expect("an admin listener");
-    Answer::of(app.client.get(format!("http://{address}{path}"))).await
-}
-
 fn assert_page(answer: &Answer) {
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(answer.header("content-type"), Some("text/html; charset=utf-8"));
@@ -130,13 +125,13 @@ async fn what_is_the_operators_is_on_the_admin_listener_alone() {
 
     timeout(PATIENCE, ready(&app)).await.expect("ready in time");
     for path in ["/health", "/health/ready", "/metrics", "/admin/errors", "/admin/config"] {
-        assert_eq!(on_admin(&app, path).await.status, 200, "{path}");
+        assert_eq!(app.get_admin(path).await.status, 200, "{path}");
     }
     for path in ["/metrics", "/admin/errors", "/admin/config", "/admin", "/admin/"] {
         app.get(path).await.problem(404, "not_found");
     }
     for path in ["/", "/problems", "/admin", "/admin/nope"] {
-        on_admin(&app, path).await.problem(404, "not_found");
+        app.get_admin(path).await.problem(404, "not_found");
     }
     assert_eq!(app.get("/health").await.status, 200);
     assert_eq!(app.get("/health/ready").await.status, 200);
@@ -160,7 +155,7 @@ async fn the_last_failures_are_told_newest_first_with_their_reasons() {
     for answer in [&denied, &broken] {
         app.request_line(answer.header("x-request-id").expect("an id")).await;
     }
-    let told = on_admin(&app, "/admin/errors").await;
+    let told = app.get_admin("/admin/errors").await;
 
     denied.problem(403, "source_denied");
     broken.problem(424, "source_failed");
@@ -184,7 +179,7 @@ async fn the_configuration_is_told_with_where_it_comes_from() {
     let config = "server.admin_bind = \"127.0.0.1:0\"\nlimits.max_secrets = 7";
     let app = TestApp::start(config).await;
 
-    let told = on_admin(&app, "/admin/config").await.json();
+    let told = app.get_admin("/admin/config").await.json();
 
     assert_eq!(told["config"]["limits"]["max_secrets"], 7, "{told}");
     assert_eq!(told["config"]["limits"]["max_secret_chars"], 65536);

@@ -88,7 +88,7 @@ async fn there_are_so_many_and_no_circle() {
 async fn what_a_caller_may_not_ask_for_no_redirect_leads_to() {
     let (upstream, other) = (Upstream::tls().await, Upstream::plain().await);
     let ca = Upstream::ca_file();
-    let config = allowing(&upstream, &ca, "hosts.\"inner.test\" = [\"10.0.0.1\"]")
+    let config = allowing(&[&upstream], &ca, "hosts.\"inner.test\" = [\"10.0.0.1\"]")
         .replace("allow = [", "allow = [\"https://inner.test\", \"http://source.test:*\", ");
     let app = TestApp::start(&config).await;
     let port = other.address().port();

@@ -48,13 +48,17 @@ pub(crate) fn undisturbed(command: &mut Command, config: &str) {
     }
 }
 
-/// A configuration that allows an upstream and trusts an authority; `egress` are more keys
+/// A configuration that allows upstreams and trusts an authority; `egress` are more keys
 /// of `[egress]`.
-pub(crate) fn allowing(upstream: &Upstream, ca: &Path, egress: &str) -> String {
-    let (origin, address) = (upstream.url(""), upstream.address());
+pub(crate) fn allowing(upstreams: &[&Upstream], ca: &Path, egress: &str) -> String {
+    let rule = |(place, upstream): (usize, &&Upstream)| {
+        let (origin, address) = (upstream.url(""), upstream.address());
+        let name = ["test", "second", "third"][place];
+        format!("{{ url = \"{origin}\", name = \"{name}\", addresses = [\"{address}\"] }}")
+    };
+    let rules = upstreams.iter().enumerate().map(rule).collect::<Vec<_>>().join(", ");
     format!(
-        "[egress]\nallow = [{{ url = \"{origin}\", name = \"test\", addresses = \
-         [\"{address}\"] }}]\nhosts.\"source.test\" = [\"127.0.0.1\"]\n\
+        "[egress]\nallow = [{rules}]\nhosts.\"source.test\" = [\"127.0.0.1\"]\n\
          extra_ca_file = {ca:?}\n{egress}\n"
     )
 }
@@ -90,10 +94,16 @@ impl TestApp {
         Self::start_with(config, Vec::new(), environment).await
     }
 
-    /// The same, allowed to fetch from an upstream: `rules` are more allow rules, and
-    /// `egress` are more keys of `[egress]`.
+    /// The same, allowed to fetch from an upstream: `egress` are more keys of `[egress]`.
     pub(crate) async fn with_source(upstream: &Upstream, egress: &str, config: &str) -> Self {
-        Self::with_source_and_environment(upstream, egress, config, &[]).await
+        Self::with_sources(&[upstream], egress, config).await
+    }
+
+    /// The same with several.
+    pub(crate) async fn with_sources(upstreams: &[&Upstream], egress: &str, config: &str) -> Self {
+        let ca = Upstream::ca_file();
+        let config = allowing(upstreams, &ca, egress) + config;
+        Self::start_with(&config, vec![ca], &[]).await
     }
 
     /// The same, with more variables in its environment.
@@ -104,7 +114,7 @@ impl TestApp {
         environment: &[(&str, &str)],
     ) -> Self {
         let ca = Upstream::ca_file();
-        let config = allowing(upstream, &ca, egress) + config;
+        let config = allowing(&[upstream], &ca, egress) + config;
         Self::start_with(&config, vec![ca], environment).await
     }
 
@@ -192,6 +202,12 @@ impl TestApp {
     /// Gets a page or a document of the service.
     pub(crate) async fn get(&self, path: &str) -> Answer {
         Answer::of(self.client.get(self.url(path))).await
+    }
+
+    /// Gets a page of the operator's listener.
+    pub(crate) async fn get_admin(&self, path: &str) -> Answer {
+        let admin = self.admin.expect("an admin listener");
+        Answer::of(self.client.get(format!("http://{admin}{path}"))).await
     }
 
     /// Every series with its value, from wherever this service has its metrics.

@@ -1,0 +1,463 @@
+//! What is remembered of each origin: how it did, and how many requests are there now.
+//!
+//! One origin's trouble is none of another's: each has a [`Circuit`], a [`Budget`] for
+//! retries and places of its own.
+
+use super::{
+    Error,
+    circuit::{Circuit, CircuitSettings, Conduct, Pass, State},
+    retry::{Budget, Decision, Failed},
+};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// So many are remembered.
+const MOST: usize = 1024;
+
+/// What all origins are held to.
+pub struct OriginSettings {
+    /// Requests to one at a time; as many more may wait for that.
+    pub max_per_origin: usize,
+    /// How often a document is asked for.
+    pub attempts: u32,
+    /// When one is left alone, if ever.
+    pub circuit: Option<CircuitSettings>,
+    /// Is told how many are.
+    pub circuits_open: Box<dyn Fn(usize) + Send + Sync>,
+}
+
+/// An origin, for the operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShownOrigin {
+    /// Scheme, host and port.
+    pub origin: String,
+    /// `closed`, `open`, or `probing` where one request finds out how it is.
+    pub circuit: &'static str,
+    /// Failures in a row.
+    pub failures: u32,
+    /// How long it is still left alone.
+    pub open_for: Option<Duration>,
+    /// Requests under way.
+    pub in_flight: usize,
+}
+
+/// The origins that are remembered.
+pub(super) struct Origins {
+    settings: OriginSettings,
+    known: Mutex<HashMap<String, Arc<Origin>>>,
+}
+
+/// What is remembered of one.
+struct Origin {
+    name: String,
+    places: Arc<Semaphore>,
+    waiting: AtomicUsize,
+    state: Mutex<Remembered>,
+}
+
+struct Remembered {
+    circuit: Option<Circuit>,
+    budget: Budget,
+    asked: Instant,
+}
+
+/// Why an origin is not asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// It is left alone for so long.
+    Open(Duration),
+    /// Too many wait for it.
+    Crowd,
+}
+
+/// A request to an origin, from before it is sent until all of its answer is there.
+pub struct Visit {
+    origins: Arc<Origins>,
+    origin: Arc<Origin>,
+    pass: Pass,
+    _place: OwnedSemaphorePermit,
+    is_noted: bool,
+}
+
+impl Origins {
+    pub(super) fn new(settings: OriginSettings) -> Arc<Self> {
+        Arc::new(Self { settings, known: Mutex::default() })
+    }
+
+    /// Lets a request go to an origin, once there is a place.
+    pub(super) async fn visit(
+        self: &Arc<Self>,
+        name: String,
+        is_retry: bool,
+    ) -> Result<Visit, Refused> {
+        let origin = self.origin(name);
+        let places = || Arc::clone(&origin.places);
+        let place = match places().try_acquire_owned() {
+            Ok(place) => place,
+            Err(_) => {
+                origin.let_wait()?;
+                let _waiting = Waiting::begin(&origin, self.settings.max_per_origin)?;
+                // Nobody closes it.
+                places().acquire_owned().await.map_err(|_| Refused::Crowd)?
+            }
+        };
+        let pass = origin.pass(is_retry)?;
+        let origins = Arc::clone(self);
+        Ok(Visit { origins, origin, pass, _place: place, is_noted: false })
+    }
+
+    /// All that are remembered, those in trouble first.
+    pub(super) fn shown(&self) -> Vec<ShownOrigin> {
+        let now = Instant::now();
+        let known: Vec<Arc<Origin>> = self.known().values().cloned().collect();
+        let shown = |origin: Arc<Origin>| origin.shown(self.settings.max_per_origin, now);
+        let mut shown: Vec<ShownOrigin> = known.into_iter().map(shown).collect();
+        shown.sort_by(|a, b| {
+            let is_closed = |shown: &ShownOrigin| shown.circuit == CLOSED;
+            (is_closed(a), &a.origin).cmp(&(is_closed(b), &b.origin))
+        });
+        shown
+    }
+
+    fn origin(&self, name: String) -> Arc<Origin> {
+        let mut known = self.known();
+        if let Some(origin) = known.get(&name) {
+            return Arc::clone(origin);
+        }
+        if known.len() >= MOST {
+            self.forget_one(&mut known);
+        }
+        let now = Instant::now();
+        let origin = Arc::new(Origin {
+            name: name.clone(),
+            places: Arc::new(Semaphore::new(self.settings.max_per_origin)),
+            waiting: AtomicUsize::new(0),
+            state: Mutex::new(Remembered {
+                circuit: self.settings.circuit.map(Circuit::new),
+                budget: Budget::new(now),
+                asked: now,
+            }),
+        });
+        // Where none could be forgotten, this one is not remembered.
+        if known.len() < MOST {
+            known.insert(name, Arc::clone(&origin));
+        }
+        origin
+    }
+
+    /// Forgets the one that says least: nobody is there, nothing is held against it, and it
+    /// was not asked for long.
+    fn forget_one(&self, known: &mut HashMap<String, Arc<Origin>>) {
+        let at_rest = known.values().filter(|origin| Arc::strong_count(origin) == 1);
+        let least = at_rest.min_by_key(|origin| {
+            let state = origin.state();
+            let circuit = state.circuit.as_ref();
+            let is_open = circuit.is_some_and(|circuit| circuit.state() != State::Closed);
+            (is_open, !circuit.is_none_or(Circuit::is_spotless), state.asked)
+        });
+        if let Some(name) = least.map(|origin| origin.name.clone()) {
+            known.remove(&name);
+            self.count(known);
+        }
+    }
+
+    fn count(&self, known: &HashMap<String, Arc<Origin>>) {
+        let open = known.values().filter(|origin| origin.is_left_alone()).count();
+        (self.settings.circuits_open)(open);
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<String, Arc<Origin>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Origin {
+    fn state(&self) -> MutexGuard<'_, Remembered> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nobody waits for what would be refused then.
+    fn let_wait(&self) -> Result<(), Refused> {
+        let state = self.state();
+        let refuses = state.circuit.as_ref().and_then(|circuit| circuit.refuses(Instant::now()));
+        refuses.map_or(Ok(()), |wait| Err(Refused::Open(jittered(wait))))
+    }
+
+    fn pass(&self, is_retry: bool) -> Result<Pass, Refused> {
+        let (mut state, now) = (self.state(), Instant::now());
+        state.asked = now;
+        if !is_retry {
+            state.budget.request(now);
+        }
+        match &mut state.circuit {
+            None => Ok(Pass::Usual),
+            Some(circuit) => circuit.pass(now).map_err(|wait| Refused::Open(jittered(wait))),
+        }
+    }
+
+    fn is_left_alone(&self) -> bool {
+        let state = self.state();
+        state.circuit.as_ref().is_some_and(|circuit| circuit.state() != State::Closed)
+    }
+
+    /// Returns whether it is left alone from now on, or no longer, if that has changed.
+    fn note(&self, pass: Pass, conduct: Conduct) -> Option<bool> {
+        let mut state = self.state();
+        let circuit = state.circuit.as_mut()?;
+        let was_closed = circuit.state() == State::Closed;
+        circuit.note(pass, conduct, Instant::now());
+        let is_closed = circuit.state() == State::Closed;
+        (was_closed != is_closed).then_some(!is_closed)
+    }
+
+    fn shown(&self, max_per_origin: usize, now: Instant) -> ShownOrigin {
+        let state = self.state();
+        let circuit = state.circuit.as_ref();
+        let (name, open_for) = match circuit.map_or(State::Closed, Circuit::state) {
+            State::Closed => (CLOSED, None),
+            State::Open { until, .. } => ("open", Some(until.saturating_duration_since(now))),
+            State::Probing { .. } => ("probing", None),
+        };
+        ShownOrigin {
+            origin: self.name.clone(),
+            circuit: name,
+            failures: circuit.map_or(0, Circuit::in_a_row),
+            open_for,
+            in_flight: max_per_origin.saturating_sub(self.places.available_permits()),
+        }
+    }
+}
+
+const CLOSED: &str = "closed";
+
+/// Those who are told the same time do not come back at the same time.
+fn jittered(wait: Duration) -> Duration {
+    wait.mul_f64(1.0 + fastrand::f64() / 2.0)
+}
+
+/// Counted among those who wait for an origin.
+struct Waiting<'a>(&'a Origin);
+
+impl<'a> Waiting<'a> {
+    fn begin(origin: &'a Origin, most: usize) -> Result<Self, Refused> {
+        let waits = |waiting| (waiting < most).then_some(waiting + 1);
+        match origin.waiting.fetch_update(Relaxed, Relaxed, waits) {
+            Ok(_) => Ok(Self(origin)),
+            Err(_) => Err(Refused::Crowd),
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Visit {
+    /// It is over, and the origin did so.
+    pub fn over(mut self, conduct: Conduct) {
+        self.note(conduct);
+    }
+
+    /// It failed for the so-manieth time, with so much time left: what becomes of the
+    /// document, where the failure is one that may pass.
+    pub fn failed(mut self, error: &Error, attempts: u32, left: Duration) -> Option<Decision> {
+        self.note(error.conduct());
+        let retry_after = match error {
+            Error::Status(_, retry_after) => *retry_after,
+            _ => None,
+        };
+        let most = self.origins.settings.attempts;
+        let failed = Failed { attempts, most, retry_after, left, roll: fastrand::f64() };
+        error.may_pass().then(|| self.decide(failed))
+    }
+
+    fn decide(&self, failed: Failed) -> Decision {
+        let (mut state, now) = (self.origin.state(), Instant::now());
+        let is_open = |circuit: &Circuit| circuit.refuses(now).is_some();
+        if failed.attempts < failed.most && state.circuit.as_ref().is_some_and(is_open) {
+            return Decision::BudgetExhausted;
+        }
+        failed.decide(&mut state.budget, now)
+    }
+
+    fn note(&mut self, conduct: Conduct) {
+        if std::mem::replace(&mut self.is_noted, true) {
+            return;
+        }
+        let Some(is_open) = self.origin.note(self.pass, conduct) else { return };
+        let origin = &self.origin.name;
+        if is_open {
+            tracing::warn!(origin, "the origin fails: it is left alone for a while");
+        } else {
+            tracing::info!(origin, "the origin is well again");
+        }
+        self.origins.count(&self.origins.known());
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        self.note(Conduct::Unknown);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::task::yield_now;
+
+    fn origins(max_per_origin: usize) -> (Arc<Origins>, Arc<AtomicUsize>) {
+        let open = Arc::new(AtomicUsize::new(0));
+        let told = Arc::clone(&open);
+        let settings = OriginSettings {
+            max_per_origin,
+            attempts: 3,
+            circuit: Some(CircuitSettings { failures: 2, open_for: Duration::from_secs(10) }),
+            circuits_open: Box::new(move |open| told.store(open, Relaxed)),
+        };
+        (Origins::new(settings), open)
+    }
+
+    async fn visit(origins: &Arc<Origins>, name: &str) -> Result<Visit, Refused> {
+        origins.visit(name.to_owned(), false).await
+    }
+
+    async fn fail(origins: &Arc<Origins>, name: &str) {
+        for _ in 0..2 {
+            visit(origins, name).await.ok().unwrap().over(Conduct::Bad);
+        }
+    }
+
+    #[tokio::test]
+    async fn one_origin_is_left_alone_and_no_other() {
+        let (origins, open) = origins(1);
+        fail(&origins, "https://a").await;
+
+        let Err(Refused::Open(wait)) = visit(&origins, "https://a").await else { panic!() };
+        let (least, most) = (Duration::from_secs(9), Duration::from_secs(15));
+        assert!((least..=most).contains(&wait), "{wait:?}");
+        visit(&origins, "https://b").await.ok().unwrap().over(Conduct::Good);
+        assert_eq!(open.load(Relaxed), 1);
+        let shown = origins.shown();
+        assert_eq!((shown[0].origin.as_str(), shown[0].circuit), ("https://a", "open"));
+        assert_eq!((shown[1].origin.as_str(), shown[1].circuit), ("https://b", "closed"));
+        assert_eq!((shown[0].failures, shown[1].in_flight), (2, 0));
+    }
+
+    #[tokio::test]
+    async fn who_goes_away_says_nothing_of_an_origin() {
+        let (origins, open) = origins(1);
+        for _ in 0..100 {
+            drop(visit(&origins, "https://a").await.ok().unwrap());
+        }
+        assert_eq!(open.load(Relaxed), 0);
+        assert_eq!(origins.shown()[0].failures, 0);
+    }
+
+    #[tokio::test]
+    async fn so_many_are_there_at_a_time_and_as_many_wait() {
+        let (origins, _) = origins(2);
+        let one = visit(&origins, "https://a").await.ok().unwrap();
+        let _two = visit(&origins, "https://a").await.ok().unwrap();
+        let wait = || {
+            tokio::spawn({
+                let origins = Arc::clone(&origins);
+                async move { visit(&origins, "https://a").await }
+            })
+        };
+        let (third, fourth) = (wait(), wait());
+        yield_now().await;
+
+        assert_eq!(visit(&origins, "https://a").await.err(), Some(Refused::Crowd));
+        assert!(visit(&origins, "https://b").await.is_ok());
+        assert_eq!(origins.shown()[0].in_flight, 2);
+        drop(one);
+        let third = third.await.unwrap().ok().unwrap();
+        // Who gave up makes room.
+        fourth.abort();
+        assert!(fourth.await.is_err_and(|error| error.is_cancelled()));
+        let fifth = wait();
+        yield_now().await;
+        assert!(!fifth.is_finished());
+        drop(third);
+        assert!(fifth.await.unwrap().is_ok());
+    }
+
+    #[tokio::test]
+    async fn those_who_wait_when_it_is_left_alone_do_not_go() {
+        let (origins, _) = origins(1);
+        visit(&origins, "https://a").await.ok().unwrap().over(Conduct::Bad);
+        let last = visit(&origins, "https://a").await.ok().unwrap();
+        let waits = tokio::spawn({
+            let origins = Arc::clone(&origins);
+            async move { visit(&origins, "https://a").await.err() }
+        });
+        yield_now().await;
+
+        last.over(Conduct::Bad);
+
+        assert!(matches!(waits.await.unwrap(), Some(Refused::Open(_))));
+    }
+
+    #[tokio::test]
+    async fn so_many_are_remembered_and_trouble_longest() {
+        let (origins, open) = origins(1);
+        fail(&origins, "https://down").await;
+        visit(&origins, "https://shaky").await.ok().unwrap().over(Conduct::Bad);
+        let kept = visit(&origins, "https://busy").await.ok().unwrap();
+        for number in 0..2 * MOST {
+            visit(&origins, &format!("https://{number}")).await.ok().unwrap().over(Conduct::Good);
+        }
+
+        let shown = origins.shown();
+        assert_eq!(shown.len(), MOST);
+        let knows = |name: &str| shown.iter().any(|shown| shown.origin == name);
+        assert!(knows("https://down") && knows("https://shaky") && knows("https://busy"));
+        assert!(!knows("https://0") && knows(&format!("https://{}", 2 * MOST - 1)));
+        assert_eq!(open.load(Relaxed), 1);
+        drop(kept);
+    }
+
+    #[tokio::test]
+    async fn where_all_are_busy_another_is_asked_without_being_remembered() {
+        let (origins, open) = origins(1);
+        let mut kept = Vec::new();
+        for number in 0..MOST {
+            kept.push(visit(&origins, &format!("https://{number}")).await.ok().unwrap());
+        }
+        let more = visit(&origins, "https://more").await;
+        assert!(more.is_ok());
+        assert_eq!(origins.shown().len(), MOST);
+        kept.into_iter().for_each(|visit| visit.over(Conduct::Bad));
+        assert_eq!(open.load(Relaxed), 0);
+        visit(&origins, "https://0").await.ok().unwrap().over(Conduct::Bad);
+        assert_eq!(open.load(Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_left_alone_is_not_tried_again() {
+        let (origins, _) = origins(1);
+        let failed = async |name, status, attempts| {
+            let left = Duration::from_secs(9);
+            let error = Error::Status(status, Some(Duration::from_secs(1)));
+            visit(&origins, name).await.ok().unwrap().failed(&error, attempts, left)
+        };
+        let second = Some(Decision::Retried(Duration::from_secs(1)));
+        assert_eq!(failed("https://a", 503, 1).await, second);
+        assert_eq!(failed("https://a", 503, 2).await, Some(Decision::BudgetExhausted));
+        assert_eq!(failed("https://b", 503, 3).await, Some(Decision::AttemptsExhausted));
+        assert_eq!(failed("https://b", 404, 1).await, None);
+        // Which is no fault of the origin.
+        assert_eq!(failed("https://c", 429, 1).await, second);
+        assert_eq!(failed("https://c", 429, 2).await, second);
+    }
+}

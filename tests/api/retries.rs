@@ -1,0 +1,311 @@
+//! A source that fails is tried again, but not for ever and not by all at once.
+
+use crate::support::{
+    app::{Answer, TestApp},
+    upstream::{
+        Gate, Reply,
+        Step::{Hold, Reset, Send, Wait},
+        Upstream,
+    },
+};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+
+async fn decode(app: &TestApp, upstream: &Upstream, path: &str) -> Answer {
+    app.decode(&json!({ "source": upstream.url(path) })).await
+}
+
+async fn counted(app: &TestApp, family: &str, label: &str) -> f64 {
+    app.metrics().await[&format!("{family}{{{label}}}")]
+}
+
+async fn decisions(app: &TestApp) -> [f64; 4] {
+    let metrics = app.metrics().await;
+    ["retried", "budget_exhausted", "attempts_exhausted", "deadline"]
+        .map(|label| metrics[&format!("decoder_fetch_retries_total{{decision=\"{label}\"}}")])
+}
+
+/// What the operator sees of the origin of an upstream.
+async fn circuit(app: &TestApp, upstream: &Upstream) -> Value {
+    let answer = app.get_admin("/admin/circuits").await.json();
+    let circuits = answer["circuits"].as_array().expect("a list");
+    let here = circuits.iter().find(|circuit| circuit["origin"] == upstream.url(""));
+    here.unwrap_or_else(|| panic!("{answer}")).clone()
+}
+
+/// With a listener for the operator.
+const ADMIN: &str = "[server]\nadmin_bind = \"127.0.0.1:0\"\n";
+
+#[tokio::test]
+async fn a_source_that_fails_twice_and_then_answers_is_enough() {
+    let upstream = Upstream::tls().await;
+    for status in [408, 429, 502, 503, 504] {
+        let path = format!("/{status}");
+        upstream.on(&path, Reply::ok("{*not this*}").status(status));
+        upstream.on(&path, [Reset]);
+        upstream.on(&path, Reply::ok("{*x*}"));
+        let app = TestApp::with_source(&upstream, "", "").await;
+
+        let answer = decode(&app, &upstream, &path).await.json();
+
+        assert_eq!(answer["secrets"][0]["value"], "x", "{answer}");
+        assert_eq!(answer["fetch"]["attempts"], 3);
+        assert_eq!(answer["fetch"]["bytes"], 5);
+        assert_eq!(decisions(&app).await, [2.0, 0.0, 0.0, 0.0]);
+        assert_eq!(counted(&app, "decoder_fetch_attempts_total", "result=\"ok\"").await, 1.0);
+        assert_eq!(
+            counted(&app, "decoder_fetch_duration_seconds_count", "result=\"ok\"").await,
+            1.0
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_will_not_pass_is_not_tried_again() {
+    let upstream = Upstream::tls().await;
+    let with = |status| Reply::ok("").status(status);
+    upstream.on("/404", with(404));
+    upstream.on("/500", with(500));
+    upstream.on("/501", with(501));
+    upstream.on("/no-http", [Send("220 hello\r\n\r\n".into())]);
+    upstream.on("/type", with(200).header("Content-Type", "image/png"));
+    upstream.on("/denied", with(302).header("Location", "https://elsewhere.test/"));
+    // What has begun is not begun again: some of it may have left already.
+    upstream
+        .on("/broken", Reply::stream([Send("{*x*}".into()), Reset]).header("Content-Length", "9"));
+    let app = TestApp::with_source(&upstream, "circuit.enabled = false", "").await;
+    for path in ["/404", "/500", "/501", "/no-http", "/type", "/denied", "/broken"] {
+        let problem = decode(&app, &upstream, path).await.json();
+        assert_eq!(problem["attempts"], 1, "{path} {problem}");
+    }
+    assert_eq!(decisions(&app).await, [0.0; 4]);
+    assert_eq!(upstream.requests().len(), 7);
+}
+
+#[tokio::test]
+async fn an_outage_is_not_multiplied() {
+    let upstream = Upstream::tls().await;
+    upstream.on("/", Reply::ok("").status(503));
+    let app = TestApp::with_source(&upstream, "circuit.enabled = false", "").await;
+    for _ in 0..20 {
+        decode(&app, &upstream, "/").await.discreet_problem(424, "source_failed");
+    }
+    let [retried, budget, attempts, deadline] = decisions(&app).await;
+    // At least three, and a fifth of the requests.
+    assert!((3.0..=4.0).contains(&retried), "{retried}");
+    assert_eq!(upstream.requests().len() as f64, 20.0 + retried);
+    assert_eq!((budget + attempts, deadline), (20.0, 0.0));
+}
+
+#[tokio::test]
+async fn a_source_says_when_it_may_be_asked_again() {
+    let upstream = Upstream::tls().await;
+    let busy = |after| Reply::ok("").status(503).header("Retry-After", after);
+    upstream.on("/soon", busy("1"));
+    upstream.on("/soon", Reply::ok("{*x*}"));
+    upstream.on("/late", busy("3600000"));
+    let app = TestApp::with_source(&upstream, "", "").await;
+
+    let began = Instant::now();
+    let soon = decode(&app, &upstream, "/soon").await.json();
+    assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
+    let late = decode(&app, &upstream, "/late").await;
+
+    assert_eq!(soon["fetch"]["attempts"], 2);
+    let problem = late.discreet_problem(424, "source_failed");
+    assert_eq!((&problem["attempts"], &problem["source_status"]), (&json!(1), &json!(503)));
+    // For whoever asked: no longer than an hour.
+    assert_eq!(problem["retry_after_ms"], 3_600_000);
+    assert_eq!(late.header("retry-after"), Some("3600"));
+    assert_eq!(decisions(&app).await, [1.0, 0.0, 0.0, 1.0]);
+}
+
+#[tokio::test]
+async fn each_attempt_begins_at_the_first_url() {
+    let upstream = Upstream::tls().await;
+    upstream.on("/old", Reply::ok("").status(302).header("Location", "/dead"));
+    upstream.on("/old", Reply::ok("").status(302).header("Location", "/new"));
+    upstream.on("/dead", Reply::ok("").status(503));
+    upstream.on("/new", Reply::ok("{*x*}"));
+    let app = TestApp::with_source(&upstream, "", "").await;
+
+    let answer = decode(&app, &upstream, "/old").await.json();
+
+    let fetch = &answer["fetch"];
+    assert_eq!((&fetch["attempts"], &fetch["redirects"]), (&json!(2), &json!(1)));
+    assert_eq!(fetch["final_source"], upstream.url("/new"));
+}
+
+#[tokio::test]
+async fn a_failure_says_after_how_many_redirects_it_came() {
+    let upstream = Upstream::tls().await;
+    upstream.on("/0", Reply::ok("").status(302).header("Location", "/1"));
+    upstream.on("/1", Reply::ok("").status(302).header("Location", "/2"));
+    upstream.on("/2", Reply::ok("").status(404));
+    let app = TestApp::with_source(&upstream, "", "").await;
+
+    let problem = decode(&app, &upstream, "/0").await.discreet_problem(424, "source_not_found");
+    let direct = decode(&app, &upstream, "/2").await.discreet_problem(424, "source_not_found");
+
+    assert_eq!((&problem["hop"], direct.get("hop")), (&json!(2), None));
+}
+
+#[tokio::test]
+async fn a_source_that_does_not_begin_to_answer_is_given_up() {
+    let upstream = Upstream::tls().await;
+    upstream.on("/silent", [Hold]);
+    let late = Gate::default();
+    let slowly = [Send("{*x".into()), Wait(late.clone()), Send("*}".into())];
+    upstream.on("/slow", Reply::stream(slowly).chunked());
+    let app = TestApp::with_source(&upstream, "first_byte_timeout = \"300ms\"", "").await;
+    for _ in 0..2 {
+        // On a new connection, and on one that is there.
+        let began = Instant::now();
+        let problem =
+            decode(&app, &upstream, "/silent").await.discreet_problem(424, "source_timeout");
+        assert_eq!(problem["attempts"], 1);
+        assert!(began.elapsed() >= Duration::from_millis(300), "{:?}", began.elapsed());
+        upstream.on("/quick", Reply::ok("{*x*}"));
+        assert_eq!(decode(&app, &upstream, "/quick").await.status, 200);
+    }
+    // Who has begun may take longer: as long as it took to be given up there.
+    let slow = decode(&app, &upstream, "/slow");
+    let open = async {
+        upstream.requested("/slow").await;
+        decode(&app, &upstream, "/silent").await.discreet_problem(424, "source_timeout");
+        late.open();
+    };
+    let (slow, ()) = tokio::join!(slow, open);
+    assert_eq!(slow.json()["secrets"][0]["value"], "x");
+    assert_eq!(counted(&app, "decoder_fetch_attempts_total", "result=\"timeout\"").await, 3.0);
+}
+
+#[tokio::test]
+async fn a_source_that_is_down_is_left_alone_until_one_probe_finds_it_well() {
+    let upstream = Upstream::tls().await;
+    upstream.on("/", Reply::ok("").status(500));
+    let probe = Gate::default();
+    upstream.on("/probe", Reply::stream([Wait(probe.clone()), Send("{*x*}".into())]));
+    let other = Upstream::tls().await;
+    other.on("/", Reply::ok("{*x*}"));
+    let settings = "circuit.failures = 3\ncircuit.open_for = \"2s\"";
+    let app = TestApp::with_sources(&[&upstream, &other], settings, ADMIN).await;
+    for _ in 0..3 {
+        decode(&app, &upstream, "/").await.discreet_problem(424, "source_failed");
+    }
+
+    let refused = decode(&app, &upstream, "/").await;
+
+    let problem = refused.discreet_problem(424, "circuit_open");
+    assert_eq!((&problem["attempts"], &problem["retryable"]), (&json!(0), &json!(true)));
+    let after = problem["retry_after_ms"].as_u64().expect("a number");
+    assert!((1..=3000).contains(&after), "{after}");
+    assert!(refused.header("retry-after").is_some());
+    assert_eq!(app.metrics().await["decoder_circuits_open"], 1.0);
+    assert_eq!(decode(&app, &other, "/").await.status, 200);
+    let shown = circuit(&app, &upstream).await;
+    assert_eq!((&shown["circuit"], &shown["failures"]), (&json!("open"), &json!(3)));
+    assert_eq!(circuit(&app, &other).await["circuit"], "closed");
+    let asked = upstream.requests().len();
+    assert_eq!(asked, 3);
+
+    // As long as it says; then one finds out, and nobody else goes.
+    let probing = async {
+        loop {
+            let answer = decode(&app, &upstream, "/probe").await;
+            if answer.status == 200 {
+                return;
+            }
+            answer.discreet_problem(424, "circuit_open");
+        }
+    };
+    let meanwhile = async {
+        upstream.requested("/probe").await;
+        for _ in 0..3 {
+            decode(&app, &upstream, "/").await.discreet_problem(424, "circuit_open");
+        }
+        assert_eq!(circuit(&app, &upstream).await["circuit"], "probing");
+        probe.open();
+    };
+    tokio::join!(probing, meanwhile);
+
+    assert_eq!(app.metrics().await["decoder_circuits_open"], 0.0);
+    assert_eq!(upstream.requests().len(), asked + 1);
+    decode(&app, &upstream, "/").await.discreet_problem(424, "source_failed");
+}
+
+#[tokio::test]
+async fn a_probe_that_its_caller_leaves_is_made_by_the_next() {
+    let upstream = Upstream::tls().await;
+    upstream.on("/", Reply::ok("").status(500));
+    upstream.on("/held", [Hold]);
+    upstream.on("/well", Reply::ok("{*x*}"));
+    let settings = "circuit.failures = 1\ncircuit.open_for = \"1ms\"";
+    let app = TestApp::with_source(&upstream, settings, "").await;
+    decode(&app, &upstream, "/").await.discreet_problem(424, "source_failed");
+
+    let body = json!({ "source": upstream.url("/held") });
+    loop {
+        let asking = app.asking(&body).header("X-Request-Timeout-Ms", "100");
+        let answer = Answer::of(asking).await;
+        if answer.status == 504 {
+            break;
+        }
+        answer.discreet_problem(424, "circuit_open");
+    }
+
+    assert_eq!(decode(&app, &upstream, "/well").await.status, 200);
+}
+
+#[tokio::test]
+async fn the_short_deadlines_of_callers_open_no_circuit() {
+    let upstream = Upstream::tls().await;
+    upstream.on("/held", [Hold]);
+    upstream.on("/well", Reply::ok("{*x*}"));
+    let app = TestApp::with_source(&upstream, "circuit.failures = 1", "").await;
+    let body = json!({ "source": upstream.url("/held") });
+    for deadline in ["1", "1", "50", "50"] {
+        let asking = app.asking(&body).header("X-Request-Timeout-Ms", deadline);
+        Answer::of(asking).await.discreet_problem(504, "deadline_exceeded");
+    }
+    assert_eq!(app.metrics().await["decoder_circuits_open"], 0.0);
+    assert_eq!(decode(&app, &upstream, "/well").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_slow_origin_is_asked_by_so_many_and_holds_up_no_other() {
+    let upstream = Upstream::tls().await;
+    let gate = Gate::default();
+    upstream.on("/slow", Reply::stream([Wait(gate.clone()), Send("{*x*}".into())]));
+    let other = Upstream::tls().await;
+    other.on("/", Reply::ok("{*x*}"));
+    // Places for all that may go, and one more.
+    let config = format!("{ADMIN}[overload]\nfetch = 3\n");
+    let app = TestApp::with_sources(&[&upstream, &other], "max_per_origin = 2", &config).await;
+    let body = json!({ "source": upstream.url("/slow") });
+    let mut slow = JoinSet::new();
+    for _ in 0..4 {
+        let asking = app.asking(&body);
+        slow.spawn(async move { Answer::of(asking).await.status });
+    }
+    upstream.requested("/slow").await;
+    upstream.requested("/slow").await;
+    // All four are there, and those who wait have lent their places.
+    app.metrics_when(|metrics| {
+        metrics["decoder_http_requests_in_flight"] == 4.0
+            && metrics["decoder_pool_in_use{pool=\"fetch\"}"] == 2.0
+    })
+    .await;
+
+    let crowded = decode(&app, &upstream, "/slow").await;
+    let elsewhere = decode(&app, &other, "/").await;
+
+    let problem = crowded.discreet_problem(424, "source_failed");
+    assert_eq!((&problem["attempts"], &problem["retry_after_ms"]), (&json!(0), &json!(1000)));
+    assert_eq!(elsewhere.status, 200);
+    assert_eq!(circuit(&app, &upstream).await["in_flight"], 2);
+    assert_eq!(upstream.requests().len(), 2);
+    gate.open();
+    assert_eq!(slow.join_all().await, [200; 4]);
+}
