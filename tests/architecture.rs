@@ -47,7 +47,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
 ];
 
 /// Crates that only these modules may name.
-const CRATES: [(&str, &[&str]); 23] = [
+const CRATES: [(&str, &[&str]); 24] = [
     ("anyhow", &["app", "cli", "config", "main"]),
     ("axum", &["app", "http"]),
     ("clap", &["cli"]),
@@ -55,6 +55,7 @@ const CRATES: [(&str, &[&str]); 23] = [
     ("encoding_rs", &["scan"]),
     ("fastrand", &["fetch"]),
     ("flate2", &["fetch"]),
+    ("hickory_resolver", &["fetch"]),
     ("httpdate", &["fetch"]),
     ("hyper", &["fetch", "http"]),
     ("hyper_util", &["http"]),

@@ -311,6 +311,7 @@ pub fn decoder(
         user_agent: egress.user_agent.replace("<version>", env!("CARGO_PKG_VERSION")),
         content_types: ContentTypes(egress.content_types.clone()),
         hosts: egress.hosts.clone(),
+        nameservers: egress.nameservers.clone(),
         roots,
         first_byte_timeout: egress.first_byte_timeout,
         origins: OriginSettings {

@@ -76,9 +76,7 @@ impl Egress {
             content_types: section.take("content_types", content_type().list()),
             user_agent: section.take("user_agent", header_text()),
             extra_ca_file: section.take("extra_ca_file", path().optional()),
-            nameservers: section
-                .lacking("resolver of its own")
-                .take("nameservers", nameserver().list()),
+            nameservers: section.take("nameservers", nameserver().list()),
             hosts: section.take("hosts", hosts()),
             circuit: Circuit::read(section.section("circuit")),
         }

@@ -294,6 +294,7 @@ mod tests {
             user_agent: "test".to_owned(),
             content_types: ContentTypes(Vec::new()),
             hosts: Default::default(),
+            nameservers: Vec::new(),
             roots: fetch::roots(None).unwrap(),
             first_byte_timeout: Duration::from_secs(1),
             origins: fetch::OriginSettings {

@@ -1,14 +1,11 @@
-//! How a connection comes about: the lookup, its judgement, and how long it took.
+//! How a connection comes about, and how long an answer on it may take to begin.
 //!
 //! reqwest asks its resolver about a bare name. The request that it is for is handed
 //! over beside it, in a task local: without it, nothing is resolved.
 
-use crate::policy::{ApprovedTarget, Denied};
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use super::times::Times;
+use crate::policy::ApprovedTarget;
 use std::{
-    collections::BTreeMap,
-    error, fmt, io,
-    net::{IpAddr, SocketAddr},
     pin::{Pin, pin},
     sync::{
         Arc, OnceLock,
@@ -65,128 +62,6 @@ impl Dial {
         }
     }
 }
-
-/// How long the parts of a fetch took, as far as they happened.
-#[derive(Debug)]
-pub struct Times {
-    began: Instant,
-    dns: OnceLock<Duration>,
-    connect: OnceLock<Duration>,
-    stands_since: OnceLock<Instant>,
-    first_byte: OnceLock<Duration>,
-    body_began: OnceLock<Instant>,
-}
-
-impl Default for Times {
-    fn default() -> Self {
-        Self {
-            began: Instant::now(),
-            dns: OnceLock::new(),
-            connect: OnceLock::new(),
-            stands_since: OnceLock::new(),
-            first_byte: OnceLock::new(),
-            body_began: OnceLock::new(),
-        }
-    }
-}
-
-impl Times {
-    /// Since the beginning.
-    pub fn total(&self) -> Duration {
-        self.began.elapsed()
-    }
-
-    /// Resolving the name.
-    pub fn dns(&self) -> Option<Duration> {
-        self.dns.get().copied()
-    }
-
-    /// TCP and TLS.
-    pub fn connect(&self) -> Option<Duration> {
-        self.connect.get().copied()
-    }
-
-    /// From there to the head of the answer.
-    pub fn first_byte(&self) -> Option<Duration> {
-        self.first_byte.get().copied()
-    }
-
-    /// Since when the connection that was made stands.
-    fn stands_since(&self) -> Option<Instant> {
-        self.stands_since.get().copied()
-    }
-
-    /// Since the head of an answer that is the document.
-    pub fn body(&self) -> Option<Duration> {
-        self.body_began.get().map(Instant::elapsed)
-    }
-
-    /// The head of the answer is there. Each of these is set once: there is one request.
-    pub(super) fn answered(&self) {
-        let before = self.dns().unwrap_or_default() + self.connect().unwrap_or_default();
-        let _ = self.first_byte.set(self.total().saturating_sub(before));
-    }
-
-    /// And it promises the document.
-    pub(super) fn body_begins(&self) {
-        let _ = self.body_began.set(Instant::now());
-    }
-}
-
-/// Resolves names and lets through what the policy allows for the request at hand.
-pub(super) struct JudgingResolver(pub(super) Arc<BTreeMap<String, Vec<IpAddr>>>);
-
-impl Resolve for JudgingResolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        let dial = DIAL.try_with(Arc::clone);
-        let fixed = self.0.get(name.as_str()).cloned();
-        Box::pin(async move {
-            let dial = dial.map_err(|_| NoAddress::Unasked)?;
-            let began = Instant::now();
-            let answers = match fixed {
-                Some(fixed) => fixed,
-                None => look_up(name.as_str()).await?,
-            };
-            let _ = dial.looked_up.set(began.elapsed());
-            if answers.is_empty() {
-                return Err(NoAddress::Empty.into());
-            }
-            let judged: Vec<SocketAddr> = dial.target.judge(&answers).map_err(NoAddress::Denied)?;
-            Ok(Box::new(judged.into_iter()) as Addrs)
-        })
-    }
-}
-
-async fn look_up(name: &str) -> Result<Vec<IpAddr>, NoAddress> {
-    let found = tokio::net::lookup_host((name, 0)).await.map_err(NoAddress::Lookup)?;
-    Ok(found.map(|address| address.ip()).collect())
-}
-
-/// Why a name led to no address.
-#[derive(Debug)]
-pub(super) enum NoAddress {
-    /// Nobody knows it, or nobody answered.
-    Lookup(io::Error),
-    /// It has no addresses.
-    Empty,
-    /// An address that it has is forbidden.
-    Denied(Denied),
-    /// A lookup that no request asked for.
-    Unasked,
-}
-
-impl fmt::Display for NoAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Lookup(error) => write!(f, "the lookup failed: {error}"),
-            Self::Empty => f.write_str("the name has no addresses"),
-            Self::Denied(denied) => f.write_str(&denied.reason),
-            Self::Unasked => f.write_str("a lookup outside of a request"),
-        }
-    }
-}
-
-impl error::Error for NoAddress {}
 
 /// Measures how long it takes until a connection stands.
 #[derive(Clone)]

@@ -1,6 +1,6 @@
 //! Why there is no document.
 
-use super::{circuit::Conduct, dial::NoAddress};
+use super::{circuit::Conduct, resolver::NoAddress};
 use crate::policy::Denied;
 use std::{error::Error as _, time::Duration};
 

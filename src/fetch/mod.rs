@@ -15,31 +15,34 @@ mod document;
 mod error;
 mod gunzip;
 mod origins;
+mod resolver;
 mod retry;
 mod retry_after;
+mod times;
 mod tls;
 
 pub use circuit::{CircuitSettings, Conduct};
-pub use dial::Times;
 pub use document::{ContentTypes, Document};
 pub use error::{Error, Unsupported};
 pub use gunzip::{Corrupt, Gunzip};
 pub use origins::{OriginSettings, ShownOrigin, Visit};
 pub use retry::Decision;
+pub use times::Times;
 pub use tls::{RootsError, roots};
 
 use crate::policy::ApprovedTarget;
-use dial::{DIAL, Dial, JudgingResolver, TimedConnector};
+use dial::{DIAL, Dial, TimedConnector};
 use origins::{Origins, Refused};
 use reqwest::{
     Client,
     header::{ACCEPT_ENCODING, HeaderValue},
     redirect,
 };
+use resolver::{JudgingResolver, Resolver};
 use rustls::RootCertStore;
 use std::{
     collections::BTreeMap,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, OnceLock, atomic::AtomicBool},
     time::Duration,
 };
@@ -57,6 +60,8 @@ pub struct Settings {
     pub content_types: ContentTypes,
     /// Names with fixed addresses, judged like any answer.
     pub hosts: BTreeMap<String, Vec<IpAddr>>,
+    /// Who is asked about the others; nobody: the system.
+    pub nameservers: Vec<SocketAddr>,
     /// Whose certificates are trusted.
     pub roots: RootCertStore,
     /// What each origin is held to.
@@ -89,7 +94,8 @@ impl Fetcher {
     pub fn new(settings: Settings, rules: usize) -> Result<Self, BuildError> {
         let tls =
             tls::client_config(settings.roots).map_err(|error| BuildError(error.to_string()))?;
-        let hosts = Arc::new(settings.hosts);
+        let Settings { hosts, nameservers, connect_timeout, .. } = settings;
+        let resolver = Resolver::new(hosts, &nameservers, connect_timeout).map_err(BuildError)?;
         #[expect(clippy::disallowed_methods, reason = "the one place where clients are made")]
         let client = || {
             Client::builder()
@@ -99,8 +105,8 @@ impl Fetcher {
                 .redirect(redirect::Policy::none())
                 .retry(reqwest::retry::never())
                 .referer(false)
-                .connect_timeout(settings.connect_timeout)
-                .dns_resolver(JudgingResolver(Arc::clone(&hosts)))
+                .connect_timeout(connect_timeout)
+                .dns_resolver(JudgingResolver(resolver.clone()))
                 .connector_layer(tower::layer::layer_fn(TimedConnector))
                 .build()
                 .map_err(|error| BuildError(error.to_string()))

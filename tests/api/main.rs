@@ -32,6 +32,8 @@ mod hostile_streams;
 mod hygiene;
 // What is left of connections and requests that are over: nothing.
 mod leftovers;
+// Name servers, honest and otherwise.
+mod names;
 // More decodes than there are places for.
 mod overload;
 // What the service tells of itself.
@@ -50,6 +52,7 @@ mod redirects;
 mod real_tools;
 // One line for each request.
 mod request_lines;
+// Sources that fail, again and again.
 mod retries;
 // How the service ends.
 mod shutdown;
