@@ -5,7 +5,7 @@ use crate::scan::Charset;
 use bytes::Bytes;
 use reqwest::{
     Response,
-    header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION, RETRY_AFTER},
+    header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION, RETRY_AFTER, TRANSFER_ENCODING},
 };
 use std::time::{Duration, SystemTime};
 
@@ -33,6 +33,11 @@ impl Document {
                 (301..=303 | 307 | 308, Some(location)) => Error::Redirect(location.to_owned()),
                 _ => Error::Status(status, retry_after(&response)),
             });
+        }
+        // Packed on the way, which was not asked for, and nobody has unpacked it.
+        let mut codings = response.headers().get_all(TRANSFER_ENCODING).iter();
+        if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+            return Err(Error::Protocol("a transfer encoding that was not asked for".to_owned()));
         }
         let unsupported = |what| Error::Unsupported(what);
         let mut charset = Charset::UTF_8;

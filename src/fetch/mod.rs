@@ -68,6 +68,13 @@ pub struct Settings {
     pub origins: OriginSettings,
 }
 
+/// A connection of HTTP/2 on which nothing came for so long is asked whether it is still
+/// there,
+const ASK_AFTER: Duration = Duration::from_secs(2);
+/// and is not where there is no answer for so long: before the answer to a request, which
+/// is then tried on another, must have begun.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
 /// Fetches documents.
 pub struct Fetcher {
     /// One for each rule of the policy.
@@ -106,6 +113,8 @@ impl Fetcher {
                 .retry(reqwest::retry::never())
                 .referer(false)
                 .connect_timeout(connect_timeout)
+                .http2_keep_alive_interval(ASK_AFTER)
+                .http2_keep_alive_timeout(ANSWER_WITHIN)
                 .dns_resolver(JudgingResolver(resolver.clone()))
                 .connector_layer(tower::layer::layer_fn(TimedConnector))
                 .build()

@@ -284,7 +284,9 @@ async fn the_charset_of_the_source_is_heeded() {
 
 #[tokio::test]
 async fn a_certificate_that_cannot_be_trusted_is_the_failure_of_the_source() {
-    for fault in [TlsFault::WrongName, TlsFault::Expired, TlsFault::UnknownAuthority] {
+    for fault in
+        [TlsFault::WrongName, TlsFault::Expired, TlsFault::UnknownAuthority, TlsFault::SelfSigned]
+    {
         let upstream = Upstream::tls_with(fault).await;
         upstream.on("/", Reply::ok("{*x*}"));
         let app = TestApp::with_source(&upstream, "", "").await;

@@ -26,10 +26,14 @@ mod hostile_crowd;
 mod hostile_framing;
 // Clients of HTTP/2 that flood, or break the rules.
 mod hostile_http_2;
+// Sources that mean harm.
+mod hostile_sources;
 // Streams of HTTP/2 that are left, or whose answer is not read.
 mod hostile_streams;
 // What is secret stays out of everything that is kept or told.
 mod hygiene;
+// Sources that speak HTTP/2.
+mod http_2_sources;
 // What is left of connections and requests that are over: nothing.
 mod leftovers;
 // Name servers, honest and otherwise.

@@ -298,7 +298,10 @@ impl Frames {
     }
 }
 
-async fn next(from: &mut (impl AsyncReadExt + Unpin), received: &mut Vec<u8>) -> Option<Frame> {
+pub(super) async fn next(
+    from: &mut (impl AsyncReadExt + Unpin),
+    received: &mut Vec<u8>,
+) -> Option<Frame> {
     loop {
         if let Some(frame) = take(received) {
             return Some(frame);

@@ -2,6 +2,7 @@
 
 pub(crate) mod app;
 pub(crate) mod frames;
+pub(crate) mod http_2_source;
 pub(crate) mod nameserver;
 pub(crate) mod raw;
 pub(crate) mod upload;

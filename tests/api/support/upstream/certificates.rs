@@ -9,7 +9,11 @@ use std::{
     sync::{Arc, LazyLock},
 };
 use tempfile::{NamedTempFile, TempPath};
-use tokio_rustls::rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer};
+use tokio_rustls::rustls::{
+    ServerConfig,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer},
+};
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
@@ -23,10 +27,18 @@ pub(crate) enum TlsFault {
     WrongName,
     Expired,
     UnknownAuthority,
+    SelfSigned,
 }
 
 pub(super) fn honest() -> Arc<ServerConfig> {
     Arc::clone(&HONEST)
+}
+
+/// The same for a server that speaks HTTP/2.
+pub(crate) fn honest_http_2() -> Arc<ServerConfig> {
+    let mut config = ServerConfig::clone(&HONEST);
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Arc::new(config)
 }
 
 pub(super) fn with(fault: TlsFault) -> Arc<ServerConfig> {
@@ -38,6 +50,11 @@ pub(super) fn with(fault: TlsFault) -> Arc<ServerConfig> {
             server(&AUTHORITY, params)
         }
         TlsFault::UnknownAuthority => server(&authority("Some authority"), params),
+        TlsFault::SelfSigned => {
+            let key = key();
+            let certificate = params.self_signed(&key).expect("signed");
+            serving(certificate.into(), &key)
+        }
     }
 }
 
@@ -63,12 +80,16 @@ fn certificate(names: &[&str]) -> CertificateParams {
 fn server(authority: &Authority, params: CertificateParams) -> Arc<ServerConfig> {
     let key = key();
     let certificate = params.signed_by(&key, authority).expect("signed");
+    serving(certificate.into(), &key)
+}
+
+fn serving(certificate: CertificateDer<'static>, key: &KeyPair) -> Arc<ServerConfig> {
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("versions that ring has")
         .with_no_client_auth()
         .with_single_cert(
-            vec![certificate.into()],
+            vec![certificate],
             PrivateKeyDer::try_from(key.serialize_der()).expect("PKCS #8"),
         )
         .expect("a key that fits");

@@ -17,7 +17,7 @@ mod certificates;
 mod connection;
 mod script;
 
-pub(crate) use certificates::TlsFault;
+pub(crate) use certificates::{TlsFault, honest_http_2};
 pub(crate) use script::{Gate, Reply, Step};
 
 use connection::Connection;
