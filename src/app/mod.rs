@@ -20,6 +20,7 @@ use crate::{
 use anyhow::Context;
 use std::{
     convert::Infallible,
+    future::pending,
     net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -61,20 +62,25 @@ impl Listeners {
         Ok(Self { public, admin })
     }
 
-    /// Their addresses, which no source may have. A listener for every address of this
-    /// machine is listed with each that the machine has now.
+    /// Their addresses.
     pub fn addresses(&self) -> std::io::Result<Vec<SocketAddr>> {
-        let mut addresses = Vec::new();
-        for listener in std::iter::once(&self.public).chain(&self.admin) {
-            let address = listener.local_addr()?;
-            addresses.push(address);
-            if address.ip().is_unspecified() {
-                let local = local_addresses().into_iter();
-                addresses.extend(local.map(|ip| SocketAddr::new(ip, address.port())));
-            }
-        }
-        Ok(addresses)
+        let listeners = std::iter::once(&self.public).chain(&self.admin);
+        listeners.map(TcpListener::local_addr).collect()
     }
+}
+
+/// The addresses of listeners, those for every address of this machine beside each that it
+/// has now.
+pub fn with_local_addresses(listeners: impl IntoIterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+    let mut addresses = Vec::new();
+    for address in listeners {
+        addresses.push(address);
+        if address.ip().is_unspecified() {
+            let local = local_addresses().into_iter();
+            addresses.extend(local.map(|ip| SocketAddr::new(ip, address.port())));
+        }
+    }
+    addresses
 }
 
 /// How many connections may wait to be accepted: as many as the system lets. Who finds no
@@ -114,10 +120,10 @@ pub async fn run(
     listeners: Listeners,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<Ended> {
-    let addresses = listeners.addresses().context("a listener has no address")?;
+    let listen_on = listeners.addresses().context("a listener has no address")?;
     let processors = Arc::new(Processors::new());
     let pools = pools(config, &processors, &metrics);
-    let decoder = decoder(config, addresses, pools.clone(), Arc::clone(&metrics))?;
+    let decoder = decoder(config, listen_on.clone(), pools.clone(), Arc::clone(&metrics))?;
     let limits = &config.limits;
     let decoding = Arc::new(Decoding {
         decoder,
@@ -171,7 +177,7 @@ pub async fn run(
         recent: Arc::clone(&recent),
         config: Arc::new(Shown(crate::config::as_json(settings))),
     };
-    check_policy(&decoding, &readiness);
+    check_policy(&decoding, &readiness, &listen_on);
     // From here on all that is asked is answered.
     readiness.set_serving(true);
     let admin = match listeners.admin {
@@ -199,7 +205,8 @@ pub async fn run(
         ended = serving => ended,
         never = supervisor.keep_telling() => match never {},
         never = govern(&governed, &processors) => match never {},
-        never = keep_checking(&decoding, &readiness) => match never {},
+        never = keep_checking(&decoding, &readiness, &listen_on) => match never {},
+        never = keep_refreshed(&decoding) => match never {},
     };
     if ended == Ended::CutOff {
         metrics.cutting_off.store(true, Ordering::Relaxed);
@@ -210,14 +217,25 @@ pub async fn run(
 /// How often the policy is checked.
 const CHECK_EVERY: Duration = Duration::from_secs(60);
 
-async fn keep_checking(decoding: &Decoding, readiness: &Readiness) -> Infallible {
+async fn keep_checking(
+    decoding: &Decoding,
+    readiness: &Readiness,
+    listen_on: &[SocketAddr],
+) -> Infallible {
     loop {
         sleep(CHECK_EVERY).await;
-        check_policy(decoding, readiness);
+        check_policy(decoding, readiness, listen_on);
     }
 }
 
-fn check_policy(decoding: &Decoding, readiness: &Readiness) {
+async fn keep_refreshed(decoding: &Decoding) -> Infallible {
+    decoding.decoder.keep_refreshed().await;
+    pending().await
+}
+
+fn check_policy(decoding: &Decoding, readiness: &Readiness, listen_on: &[SocketAddr]) {
+    // The machine may have gained addresses.
+    decoding.decoder.listens_on(with_local_addresses(listen_on.iter().copied()));
     let checked = decoding.decoder.check_policy();
     readiness.set_sound(checked.is_ok());
     if let Err(passed) = checked {
@@ -326,7 +344,7 @@ pub fn decoder(
             }),
         },
     };
-    let fetcher = Fetcher::new(settings, policy.rules().len())?;
+    let fetcher = Fetcher::new(settings, policy.rules())?;
     let limits = decode::Limits {
         max_document_bytes: config.limits.max_document_bytes,
         fetch_timeout: egress.total_timeout,

@@ -4,6 +4,7 @@
 //! codes: 0 done, 1 the work failed, 2 usage, 78 configuration.
 
 mod check_config;
+mod check_url;
 mod completions;
 mod config_args;
 mod decode;
@@ -49,12 +50,12 @@ enum Command {
     Decode(decode::DecodeArgs),
     /// Load, validate and print the effective configuration
     CheckConfig(check_config::CheckConfigArgs),
+    /// Explain what the egress policy says of a URL, hop by hop
+    CheckUrl(check_url::CheckUrlArgs),
     /// Ask a running service whether it is alive, or ready
     Health(health::HealthArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
-    /// Explain the verdict of the egress policy on a URL (not in this version)
-    CheckUrl(NotBuilt),
     /// Make API keys (not in this version)
     Keys(NotBuilt),
     /// Verify or read the audit log (not in this version)
@@ -98,9 +99,9 @@ fn run_command(command: Command) -> Result<()> {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Decode(arguments) => decode::run(&arguments),
         Command::CheckConfig(arguments) => check_config::run(&arguments),
+        Command::CheckUrl(arguments) => check_url::run(&arguments),
         Command::Health(arguments) => health::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
-        Command::CheckUrl(_) => Err(not_built("check-url")),
         Command::Keys(_) => Err(not_built("keys")),
         Command::Audit(_) => Err(not_built("audit")),
     }

@@ -37,9 +37,12 @@ pub(super) fn contradictions(config: &Config, settings: &[Setting]) -> Vec<Fault
             "needs server.tls.cert_file",
         ),
         (
-            egress.allow.iter().any(|rule| rule.authorization_file.is_some()),
+            egress
+                .allow
+                .iter()
+                .any(|rule| rule.authorization_file.is_some() && !rule.has_one_origin()),
             "egress.allow",
-            "this version has no authorization for sources: leave out authorization_file",
+            "an authorization_file needs a rule for one host and one port, which alone see it",
         ),
         (repeats_a_name(&egress.allow), "egress.allow", "two rules have the same name"),
         (

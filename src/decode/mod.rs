@@ -9,6 +9,7 @@
 //! alone.
 
 mod deadline;
+mod explain;
 mod failing;
 mod pass;
 mod run;
@@ -16,6 +17,7 @@ mod source;
 mod turn;
 
 pub use deadline::{Deadline, too_slow};
+pub use explain::{Explanation, Hop, JudgedAddress, Verdict};
 pub use failing::Stopped;
 pub use pass::{Pass, Scanned};
 pub use turn::Lending;
@@ -34,6 +36,7 @@ use deadline::within;
 use futures_core::Stream;
 use run::Run;
 use std::{
+    net::SocketAddr,
     pin::Pin,
     sync::{
         Arc,
@@ -43,6 +46,9 @@ use std::{
     time::{Duration, Instant},
 };
 use turn::Turns;
+
+/// How often files that may change are looked at.
+const REFRESH_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs decodes.
 pub struct Decoder {
@@ -166,6 +172,11 @@ impl Decoder {
         checked
     }
 
+    /// This server listens there by now.
+    pub fn listens_on(&self, own_listeners: Vec<SocketAddr>) {
+        self.policy.listens_on(own_listeners);
+    }
+
     fn note_check(&self, is_sound: bool) {
         self.is_sound.store(is_sound, Relaxed);
         self.metrics.policy_selfcheck_ok.set(is_sound.into());
@@ -173,9 +184,7 @@ impl Decoder {
 
     /// Asks the policy about the URL of a document.
     pub fn approve(&self, source: &str, trail: &Trail) -> Result<Approved, Failure> {
-        if !self.is_sound.load(Relaxed) {
-            return Err(Failure::internal("the policy failed its self-check: nothing is fetched"));
-        }
+        self.check_is_sound()?;
         let target = self.policy.approve(source).map_err(|denied| {
             self.metrics.security_event(denied.kind.as_str());
             failing::denied(denied)
@@ -184,6 +193,11 @@ impl Decoder {
         steps.source_host = Some(target.host().to_owned());
         steps.rule = Some(target.rule().to_owned());
         Ok(Approved(target))
+    }
+
+    fn check_is_sound(&self) -> Result<(), Failure> {
+        let unsound = "the policy failed its self-check: nothing is fetched";
+        self.is_sound.load(Relaxed).then_some(()).ok_or_else(|| Failure::internal(unsound))
     }
 
     /// Does the job, once there is a place for it, and writes its answer.
@@ -233,6 +247,21 @@ impl Decoder {
                 let place = async { waiting.place().await.map(Some).map_err(overloaded) };
                 Box::pin(within(deadline, trail, place)).await
             }
+        }
+    }
+
+    /// Reads again what the rules say of who we are, until it is dropped: each second, if
+    /// there is such a thing.
+    pub async fn keep_refreshed(&self) {
+        let mut was_well = true;
+        while self.fetcher.has_authorizations() {
+            tokio::time::sleep(REFRESH_EVERY).await;
+            // As short as it is, a disk may take its time.
+            let refreshed = tokio::task::block_in_place(|| self.fetcher.refresh());
+            if was_well && let Err(error) = &refreshed {
+                tracing::error!(error, "an authorization file is of no use: the last one counts");
+            }
+            was_well = refreshed.is_ok();
         }
     }
 
@@ -306,7 +335,7 @@ mod tests {
         };
         let rules = vec![Rule::parse("https://a.example").unwrap()];
         let policy = Policy::new(rules, Vec::new(), Vec::new(), Vec::new());
-        let fetcher = Fetcher::new(settings, 1).unwrap();
+        let fetcher = Fetcher::new(settings, policy.rules()).unwrap();
         let limits = Limits {
             max_document_bytes: 1,
             fetch_timeout: Duration::from_secs(1),

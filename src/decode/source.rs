@@ -166,7 +166,7 @@ impl<'a> Fetching<'a> {
             let visit = decoder.fetcher.visit(self.route.target(), is_retry);
             let visit = self.lending.of(place, visit).await?;
             let times = self.hop(visit);
-            match decoder.fetcher.get(self.route.target(), &times).await {
+            match decoder.fetcher.get(&self.route, &times).await {
                 Err(Error::Redirect(location)) => {
                     self.route.follow(&location).map_err(Error::Denied)?;
                     self.left(Conduct::Good);

@@ -9,6 +9,7 @@
 //! Each rule has connections of its own, so that what one rule permits is of no use to
 //! another.
 
+mod authorization;
 mod circuit;
 mod dial;
 mod document;
@@ -21,6 +22,7 @@ mod retry_after;
 mod times;
 mod tls;
 
+pub use authorization::Unusable;
 pub use circuit::{CircuitSettings, Conduct};
 pub use document::{ContentTypes, Document};
 pub use error::{Error, Unsupported};
@@ -30,12 +32,13 @@ pub use retry::Decision;
 pub use times::Times;
 pub use tls::{RootsError, roots};
 
-use crate::policy::ApprovedTarget;
+use crate::policy::{ApprovedTarget, NamedRule, Route};
+use authorization::Authorization;
 use dial::{DIAL, Dial, TimedConnector};
 use origins::{Origins, Refused};
 use reqwest::{
     Client,
-    header::{ACCEPT_ENCODING, HeaderValue},
+    header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderValue},
     redirect,
 };
 use resolver::{JudgingResolver, Resolver};
@@ -79,30 +82,44 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 pub struct Fetcher {
     /// One for each rule of the policy.
     clients: Vec<Client>,
+    /// By rule, where it has one.
+    authorizations: Vec<Option<Authorization>>,
+    resolver: Resolver,
     origins: Arc<Origins>,
     first_byte_timeout: Duration,
     content_types: ContentTypes,
 }
 
-/// A client could not be made of the settings.
+/// There is no fetcher for the settings.
 #[derive(Debug)]
-pub struct BuildError(String);
+pub enum BuildError {
+    /// No client can be made of them.
+    Client(String),
+    /// The authorization file of the rule of this name is of no use.
+    Authorization(String, Unusable),
+}
 
 impl std::fmt::Display for BuildError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the client for sources cannot be made: {}", self.0)
+        match self {
+            Self::Client(error) => write!(f, "the client for sources cannot be made: {error}"),
+            Self::Authorization(rule, unusable) => {
+                write!(f, "the authorization_file of {rule} is of no use: {unusable}")
+            }
+        }
     }
 }
 
 impl std::error::Error for BuildError {}
 
 impl Fetcher {
-    /// A fetcher for a policy with so many rules.
-    pub fn new(settings: Settings, rules: usize) -> Result<Self, BuildError> {
-        let tls =
-            tls::client_config(settings.roots).map_err(|error| BuildError(error.to_string()))?;
+    /// A fetcher for a policy with these rules.
+    pub fn new(settings: Settings, rules: &[NamedRule]) -> Result<Self, BuildError> {
+        let tls = tls::client_config(settings.roots)
+            .map_err(|error| BuildError::Client(error.to_string()))?;
         let Settings { hosts, nameservers, connect_timeout, .. } = settings;
-        let resolver = Resolver::new(hosts, &nameservers, connect_timeout).map_err(BuildError)?;
+        let resolver =
+            Resolver::new(hosts, &nameservers, connect_timeout).map_err(BuildError::Client)?;
         #[expect(clippy::disallowed_methods, reason = "the one place where clients are made")]
         let client = || {
             Client::builder()
@@ -118,11 +135,40 @@ impl Fetcher {
                 .dns_resolver(JudgingResolver(resolver.clone()))
                 .connector_layer(tower::layer::layer_fn(TimedConnector))
                 .build()
-                .map_err(|error| BuildError(error.to_string()))
+                .map_err(|error| BuildError::Client(error.to_string()))
         };
-        let clients = (0..rules).map(|_| client()).collect::<Result<_, _>>()?;
+        let clients = rules.iter().map(|_| client()).collect::<Result<_, _>>()?;
+        let authorization = |NamedRule { name, rule }: &NamedRule| {
+            let read = rule.authorization_file.as_deref().map(Authorization::read);
+            read.transpose().map_err(|error| BuildError::Authorization(name.clone(), error))
+        };
+        let authorizations = rules.iter().map(authorization).collect::<Result<_, _>>()?;
         let Settings { first_byte_timeout, content_types, origins, .. } = settings;
-        Ok(Self { clients, origins: Origins::new(origins), first_byte_timeout, content_types })
+        let origins = Origins::new(origins);
+        Ok(Self { clients, authorizations, resolver, origins, first_byte_timeout, content_types })
+    }
+
+    /// Reads the authorization files again. Says which one cannot be used any more; its last
+    /// value stays in force.
+    pub fn refresh(&self) -> Result<(), String> {
+        let all = self.authorizations.iter().flatten();
+        let refreshed = all.map(|authorization| {
+            let path = authorization.path().display();
+            authorization.refresh().map_err(|unusable| format!("{path}: {unusable}"))
+        });
+        // Each of them, whatever the others are.
+        refreshed.fold(Ok(()), Result::and)
+    }
+
+    /// Whether there is anything to refresh.
+    pub fn has_authorizations(&self) -> bool {
+        self.authorizations.iter().any(Option::is_some)
+    }
+
+    /// Every address of the host of a target, judged or not, as it is now.
+    pub async fn addresses(&self, target: &ApprovedTarget) -> Result<Vec<IpAddr>, Error> {
+        let found = self.resolver.addresses(target).await;
+        found.map_err(|none| Error::Name(none.to_string()))
     }
 
     /// Waits until one more request may go to the origin of a target, or says why none may.
@@ -139,19 +185,22 @@ impl Fetcher {
         self.origins.shown()
     }
 
-    /// Asks for a document, on a visit to its origin; returns when the head of the answer is there and promises
-    /// one. How long the parts took stands in `times`, also where this fails or is
-    /// given up.
-    pub async fn get(
-        &self,
-        target: &ApprovedTarget,
-        times: &Arc<Times>,
-    ) -> Result<Document, Error> {
+    /// Asks for a document at the end of a route, on a visit to its origin; returns when the
+    /// head of the answer is there and promises one. How long the parts took stands in
+    /// `times`, also where this fails or is given up.
+    pub async fn get(&self, route: &Route, times: &Arc<Times>) -> Result<Document, Error> {
+        let target = route.target();
         let client = self.clients.get(target.rule_index());
         let client = client.ok_or(Error::Connect("no client for the rule".to_owned()))?;
-        let request = client
+        let mut request = client
             .get(target.url().clone())
             .header(ACCEPT_ENCODING, const { HeaderValue::from_static("gzip") });
+        let authorization = self.authorizations.get(target.rule_index());
+        if let Some(Some(authorization)) = authorization
+            && route.is_at_home()
+        {
+            request = request.header(AUTHORIZATION, authorization.value());
+        }
         // Requests that came in the same moment ask in the same moment, rather than each
         // while the next is being read: whoever serves them is woken once for several.
         // Measured, over loopback: a fifth more fetches.

@@ -1,12 +1,21 @@
 //! What only the operator may see, on the admin listener alone.
 
-use super::router::{Decoding, Shown};
-use crate::telemetry::Recent;
+use super::{
+    layers::{BodyKind, too_large},
+    problem::Refusal,
+    router::{Decoding, Shown},
+};
+use crate::{
+    failure::{Code, Failure, Fault},
+    telemetry::Recent,
+};
 use axum::{
     Json,
-    extract::State,
+    body::to_bytes,
+    extract::{Request, State},
     response::{IntoResponse, Response},
 };
+use serde::Deserialize;
 use serde_json::json;
 use std::sync::Arc;
 
@@ -22,6 +31,38 @@ pub(super) async fn circuits(State(decoding): State<Arc<Decoding>>) -> Response 
         })
     });
     Json(json!({ "circuits": shown.collect::<Vec<_>>() })).into_response()
+}
+
+/// The bytes of a request to explain: the longest URL with all that may stand beside it.
+const MOST: usize = 16 * 1024;
+
+/// A request to explain what the policy says of a URL.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Question {
+    source: String,
+}
+
+/// What the policy says of a URL, hop by hop.
+pub(super) async fn explain(
+    State(decoding): State<Arc<Decoding>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let (parts, body) = request.into_parts();
+    if BodyKind::of(&parts.headers) != BodyKind::Json {
+        let detail = "send application/json, such as {\"source\": \"https://...\"}";
+        return Err(Failure::new(Code::UnsupportedMediaType, detail).into());
+    }
+    let body = to_bytes(body, MOST).await.map_err(|_| too_large(MOST as u64))?;
+    let question: Question = serde_json::from_slice(&body).map_err(|error| {
+        if error.is_data() {
+            let detail = "the body must be a JSON object with one field, source: a URL";
+            Failure::invalid(vec![Fault::new("", detail)])
+        } else {
+            Failure::new(Code::MalformedJson, "the body is not JSON")
+        }
+    })?;
+    Ok(Json(decoding.decoder.explain(&question.source).await).into_response())
 }
 
 /// The last failures, the newest first.

@@ -31,7 +31,7 @@ pub struct Public {
 
 /// What the admin listener serves.
 pub struct Admin {
-    /// Behind `/admin/circuits`.
+    /// Behind `/admin/circuits` and `/admin/explain`.
     pub decoding: Arc<Decoding>,
     /// Behind `/health/ready`.
     pub readiness: Arc<Readiness>,
@@ -94,7 +94,8 @@ pub fn admin(served: Admin, gates: &Arc<Gates>) -> Router {
         .route("/health", get(probes::health))
         .route("/health/ready", get(probes::ready).with_state(readiness))
         .route("/metrics", get(probes::metrics).with_state(metrics))
-        .route("/admin/circuits", get(operator::circuits).with_state(decoding))
+        .route("/admin/circuits", get(operator::circuits).with_state(Arc::clone(&decoding)))
+        .route("/admin/explain", post(operator::explain).with_state(decoding))
         .route("/admin/errors", get(operator::errors).with_state(recent))
         .route("/admin/config", get(operator::config).with_state(config));
     finished(routes, gates)
@@ -171,6 +172,21 @@ pub const ROUTES: &[RouteLabels] = &[
     read!("/problems", 200, 403, 406, 429, 503),
     read!("/problems/{code}", 200, 403, 404, 406, 429, 503),
     read!("/admin/circuits", 200, 403, 503),
+    RouteLabels {
+        route: "/admin/explain",
+        answers: &[
+            ("GET", REFUSED),
+            ("HEAD", REFUSED),
+            ("POST", &[200, 400, 403, 413, 415, 422, 503, 504]),
+            ("PUT", REFUSED),
+            ("DELETE", REFUSED),
+            ("CONNECT", REFUSED),
+            ("OPTIONS", REFUSED),
+            ("TRACE", REFUSED),
+            ("PATCH", REFUSED),
+            ("other", REFUSED),
+        ],
+    },
     read!("/admin/errors", 200, 403, 503),
     read!("/admin/config", 200, 403, 503),
     RouteLabels {

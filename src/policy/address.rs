@@ -5,14 +5,18 @@ use super::{
     network::{Exception, Network},
     registry::{metadata, row},
 };
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::{PoisonError, RwLock},
+};
 
 /// What is forbidden, whatever rule asks.
 #[derive(Debug)]
 pub(super) struct Addresses {
     pub(super) deny_networks: Vec<Network>,
     pub(super) nat64_prefixes: Vec<Network>,
-    pub(super) own_listeners: Vec<SocketAddr>,
+    /// This machine may gain addresses while it runs.
+    pub(super) own_listeners: RwLock<Vec<SocketAddr>>,
 }
 
 impl Addresses {
@@ -42,7 +46,8 @@ impl Addresses {
         if let Some(network) = self.deny_networks.iter().find(|one| one.contains(address)) {
             return Err(format!("in {network} of egress.deny_networks"));
         }
-        if let Some(listener) = self.own_listeners.iter().find(|one| is_own(**one, target)) {
+        let listeners = self.own_listeners.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(listener) = listeners.iter().find(|one| is_own(**one, target)) {
             return Err(format!("where this server listens, {listener}"));
         }
         match row(address) {
@@ -51,6 +56,15 @@ impl Addresses {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// What is said of an address that may be connected to.
+pub(super) fn why_allowed(address: IpAddr) -> String {
+    match row(address) {
+        None => "public".to_owned(),
+        Some(row) if row.reachable => format!("in {}, {}: public", row.network, row.name),
+        Some(row) => format!("in {}, {}: permitted by the rule", row.network, row.name),
     }
 }
 
@@ -74,7 +88,9 @@ mod tests {
         Addresses {
             deny_networks: networks(deny),
             nat64_prefixes: networks(nat64),
-            own_listeners: listeners.iter().map(|text| text.parse().unwrap()).collect(),
+            own_listeners: RwLock::new(
+                listeners.iter().map(|text| text.parse().unwrap()).collect(),
+            ),
         }
     }
 

@@ -46,7 +46,11 @@ pub use target::ApprovedTarget;
 
 use address::Addresses;
 use source::{Source, without_secrets};
-use std::{cmp::Reverse, net::SocketAddr, sync::Arc};
+use std::{
+    cmp::Reverse,
+    net::SocketAddr,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 /// The rules, and what none of them can permit. What none allows is denied.
 #[derive(Debug, Clone)]
@@ -79,6 +83,7 @@ impl Policy {
     ) -> Self {
         let named = |(place, rule): (usize, Rule)| NamedRule { name: rule.name_at(place), rule };
         let rules = rules.into_iter().enumerate().map(named).collect();
+        let own_listeners = RwLock::new(own_listeners);
         let addresses = Addresses { deny_networks, nat64_prefixes, own_listeners };
         Self(Arc::new(Grounds { rules, addresses }))
     }
@@ -86,6 +91,12 @@ impl Policy {
     /// The rules in their order.
     pub fn rules(&self) -> &[NamedRule] {
         &self.0.rules
+    }
+
+    /// This server listens there by now, and nowhere else: also for what was approved before.
+    pub fn listens_on(&self, own_listeners: Vec<SocketAddr>) {
+        let listeners = self.0.addresses.own_listeners.write();
+        *listeners.unwrap_or_else(PoisonError::into_inner) = own_listeners;
     }
 
     /// Judges the text of a URL, and the address if its host is one.

@@ -28,6 +28,13 @@ impl Route {
         self.passed.len()
     }
 
+    /// Whether it has never left the origin at which it began: what is meant for that one
+    /// goes to no other, and not to where others send it.
+    pub fn is_at_home(&self) -> bool {
+        let origin = self.target.url().origin();
+        self.passed.iter().all(|passed| passed.url().origin() == origin)
+    }
+
     /// Goes on to where the target redirects to, if that may be.
     pub fn follow(&mut self, location: &str) -> Result<(), Denied> {
         if self.passed.len() >= self.max_redirects {
@@ -111,6 +118,22 @@ mod tests {
         check(&"x".repeat(3000), Err(DeniedKind::Redirect));
         check("", Err(DeniedKind::Redirect));
         check("#elsewhere", Err(DeniedKind::Redirect));
+    }
+
+    #[test]
+    fn who_has_left_its_origin_is_at_home_nowhere() {
+        let mut route = route(9);
+        assert!(route.is_at_home());
+        for (location, expected) in [
+            ("/one", true),
+            ("https://A.example:443/two", true),
+            ("https://x.b.example/in/", false),
+            ("/in/y", false),
+            ("https://a.example/three", false),
+        ] {
+            route.follow(location).unwrap();
+            assert_eq!(route.is_at_home(), expected, "{location}");
+        }
     }
 
     #[test]

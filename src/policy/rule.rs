@@ -90,6 +90,11 @@ impl Rule {
         self.name.clone().unwrap_or_else(|| format!("rule-{}", place + 1))
     }
 
+    /// Whether all that it covers is on one host and port.
+    pub fn has_one_origin(&self) -> bool {
+        matches!(self.host, HostPattern::Exact(_)) && self.port.is_some()
+    }
+
     pub(super) fn has_scheme_of(&self, source: &Source) -> bool {
         self.scheme == source.url.scheme()
     }
@@ -277,6 +282,18 @@ mod tests {
         check("http://a.example", "http://a.example:80/x", [true; 4]);
         check("https://a.example/x/", "https://a.example/y", [true, true, true, false]);
         check("https://a.example/ü/", "https://a.example/ü/y", [true; 4]);
+    }
+
+    #[test]
+    fn a_rule_may_cover_one_origin_or_many() {
+        let check = |url, expected| {
+            assert_eq!(Rule::parse(url).unwrap().has_one_origin(), expected, "{url}");
+        };
+        check("https://a.example/x/", true);
+        check("http://127.0.0.1:8080", true);
+        check("https://*.a.example", false);
+        check("https://*", false);
+        check("https://a.example:*", false);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::{
     Grounds,
+    address::why_allowed,
     denied::Denied,
     source::{Source, without_secrets},
 };
@@ -81,6 +82,15 @@ impl ApprovedTarget {
     /// Where to connect if the host is an address; it is judged already.
     pub fn literal(&self) -> Option<SocketAddr> {
         self.literal
+    }
+
+    /// What is said of one address that the host resolved to: why it may be connected to, or
+    /// why not.
+    pub fn explain(&self, answer: IpAddr) -> Result<String, String> {
+        match self.judge(&[answer]) {
+            Ok(_) => Ok(why_allowed(answer)),
+            Err(denied) => Err(denied.reason),
+        }
     }
 
     /// Judges every address that the host resolved to: where to connect, in the same

@@ -14,6 +14,8 @@ mod command_line;
 mod decode;
 // Sources that the policy does not allow.
 mod denied;
+// Why a URL may be fetched or not.
+mod explain;
 // What a source can answer, and what it comes to.
 mod fetching;
 // Fetches that end early, and connections to sources.

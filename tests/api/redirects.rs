@@ -61,6 +61,80 @@ async fn a_redirect_is_followed_to_the_document() {
 }
 
 #[tokio::test]
+async fn an_authorization_stays_with_the_origin_of_its_rule() {
+    let (upstream, other) = (Upstream::tls().await, Upstream::tls().await);
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), "Bearer t0ken-of-the-rule\n").expect("written");
+    for source in [&upstream, &other] {
+        source.on("/there", Reply::ok("{*x*}"));
+    }
+    upstream.on("/plain", Reply::ok("{*x*}"));
+    upstream.on("/within", to("/there"));
+    upstream.on("/away", to(&other.url("/there")));
+    upstream.on("/round", to(&other.url("/back")));
+    other.on("/back", to(&upstream.url("/home")));
+    upstream.on("/home", Reply::ok("{*x*}"));
+    other.on("/in", to(&upstream.url("/led")));
+    upstream.on("/led", Reply::ok("{*x*}"));
+    let ca = Upstream::ca_file();
+    let config = allowing(&[&upstream, &other], &ca, "").replacen(
+        "name = \"test\"",
+        &format!("name = \"test\", authorization_file = {:?}", file.path()),
+        1,
+    );
+    let app = TestApp::start(&config).await;
+    for (source, path) in [
+        (&upstream, "/plain"),
+        (&upstream, "/within"),
+        (&upstream, "/away"),
+        (&upstream, "/round"),
+        (&other, "/in"),
+    ] {
+        let answer = decode(&app, source, path).await;
+        assert_eq!(answer.status, 200, "{path} {answer:?}");
+        assert!(!answer.text.contains("t0ken"), "{answer:?}");
+    }
+
+    let authorized = |source: &Upstream| {
+        let requests = source.requests().into_iter();
+        let with = requests.filter(|head| head.get("authorization").is_some());
+        with.map(|head| head.target).collect::<Vec<_>>()
+    };
+    assert_eq!(authorized(&upstream), ["/plain", "/within", "/there", "/away", "/round"]);
+    assert!(authorized(&other).is_empty());
+    assert_eq!(upstream.requests()[0].get("authorization"), Some("Bearer t0ken-of-the-rule"));
+
+    // Rotated, with a moment in which it is not there.
+    std::fs::remove_file(file.path()).expect("removed");
+    app.log_line(|line| line["message"].as_str().is_some_and(|it| it.contains("is of no use")))
+        .await;
+    decode(&app, &upstream, "/plain").await;
+    std::fs::write(file.path(), "Bearer t0ken-of-tomorrow").expect("written");
+    app.log_line(|line| line["message"].as_str().is_some_and(|it| it.contains("read again"))).await;
+    decode(&app, &upstream, "/plain").await;
+
+    let plain = upstream.requests().into_iter().filter(|head| head.target == "/plain");
+    let plain: Vec<_> = plain.map(|head| head.get("authorization").map(str::to_owned)).collect();
+    let old = Some("Bearer t0ken-of-the-rule".to_owned());
+    assert_eq!(plain, [old.clone(), old, Some("Bearer t0ken-of-tomorrow".to_owned())]);
+    assert!(app.log_lines().iter().all(|line| !line.contains("t0ken")));
+}
+
+#[tokio::test]
+async fn without_its_authorization_file_the_service_does_not_start() {
+    let config = "[egress]\nallow = [{ url = \"https://a.test\", name = \"docs\", \
+                  authorization_file = \"/nowhere/at-all\" }]\n";
+    let file = tempfile::NamedTempFile::with_suffix(".toml").expect("a file");
+    std::fs::write(file.path(), config).expect("written");
+    let mut command = crate::support::app::program();
+    let output = command.args(["serve", "--bind", "127.0.0.1:0", "--config"]).arg(file.path());
+    let output = output.output().expect("it runs");
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("the authorization_file of docs is of no use"), "{said}");
+}
+
+#[tokio::test]
 async fn there_are_so_many_and_no_circle() {
     let upstream = Upstream::tls().await;
     for hop in 0..9 {

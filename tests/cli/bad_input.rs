@@ -103,7 +103,6 @@ fn commands_of_later_versions_say_so() {
         let expected = format!("blueprint-decoder: not_built: {name} is not part of version");
         assert!(run.stderr.starts_with(&expected), "{run:?}");
     };
-    check(&["check-url", "https://x.example/"], "check-url");
     check(&["keys", "new", "--tenant", "x", "--role", "viewer"], "keys");
     check(&["audit", "verify", "x"], "audit");
 }

@@ -214,9 +214,9 @@ fn contradictions_are_faults() {
     let allow = |rules: &str| format!("[egress]\nallow = [{rules}]");
     let named = |name: &str| format!("{{ url = \"https://a\", name = \"{name}\" }}");
     check(
-        &allow("{ url = \"https://a\", authorization_file = \"f\" }"),
+        &allow("{ url = \"https://*.a\", authorization_file = \"f\" }"),
         "egress.allow = [{ url",
-        "leave out authorization_file",
+        "which alone see it",
     );
     let twice = "two rules have the same name";
     check(&allow(&[named("n"), named("n")].join(", ")), "egress.allow = [{ url", twice);

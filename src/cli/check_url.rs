@@ -1,0 +1,76 @@
+//! `check-url`: what the policy says of a URL and why, as the service would find it.
+
+use super::{
+    Failure, Result,
+    config_args::ConfigArgs,
+    print,
+    serve::{not_started, start_logging},
+    standard::Standard,
+};
+use crate::{
+    answer::Escaped,
+    app,
+    decode::{Explanation, Verdict},
+    telemetry::Metrics,
+};
+use clap::Args;
+use std::{fmt::Write, sync::Arc};
+
+#[derive(Debug, Args)]
+pub(super) struct CheckUrlArgs {
+    /// The URL that is asked about
+    #[arg(value_name = "URL")]
+    url: String,
+
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+pub(super) fn run(arguments: &CheckUrlArgs) -> Result<()> {
+    let config = arguments.config.load(&[])?.config;
+    let not_begun = |error: anyhow::Error| not_started("not_begun", &error);
+    let metrics = Arc::new(Metrics::new(&[]).map_err(|error| not_begun(error.into()))?);
+    let _log = start_logging(&config.telemetry, Standard::error()?, &metrics).map_err(not_begun)?;
+    // Where the service would listen, no source may be.
+    let listeners = std::iter::once(config.server.bind).chain(config.server.admin_bind);
+    let listeners = app::with_local_addresses(listeners);
+    let decoder = app::decoder(&config, listeners, None, metrics).map_err(not_begun)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let explanation = runtime.block_on(decoder.explain(&arguments.url));
+    // A lookup that nobody waits for may take its time.
+    runtime.shutdown_background();
+    print(told(&explanation).as_bytes())?;
+    let (code, detail) = match explanation.verdict {
+        Verdict::Allowed => return Ok(()),
+        Verdict::Denied { kind, reason } => ("source_denied", format!("{kind}: {reason}")),
+        Verdict::Failed { code, reason } => (code, reason),
+        Verdict::TimedOut => ("source_timeout", "the source took too long".to_owned()),
+    };
+    Err(Failure::Work { code, detail })
+}
+
+/// A paragraph for each hop, and the verdict.
+fn told(explanation: &Explanation) -> String {
+    let mut text = String::new();
+    for hop in &explanation.hops {
+        let _ = writeln!(text, "{}", Escaped(&hop.source));
+        let _ = writeln!(text, "  rule     {}", Escaped(&hop.rule));
+        for judged in &hop.addresses {
+            let verdict = if judged.allowed { "allowed" } else { "denied" };
+            let (address, reason) = (judged.address, &judged.reason);
+            let _ = writeln!(text, "  address  {address}: {verdict}, {}", Escaped(reason));
+        }
+        if let Some(answer) = &hop.answer {
+            let _ = writeln!(text, "  answer   {}", Escaped(answer));
+        }
+    }
+    let _ = match &explanation.verdict {
+        Verdict::Allowed => writeln!(text, "allowed"),
+        Verdict::Denied { kind, reason } => writeln!(text, "denied ({kind}): {}", Escaped(reason)),
+        Verdict::Failed { code, reason } => {
+            writeln!(text, "no document ({code}): {}", Escaped(reason))
+        }
+        Verdict::TimedOut => writeln!(text, "no document (source_timeout)"),
+    };
+    text
+}

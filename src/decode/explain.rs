@@ -1,0 +1,166 @@
+//! What the policy says of a URL and why, hop by hop, by doing what a decode does up to the
+//! head of the document.
+
+use super::{Decoder, failing};
+use crate::{
+    failure::Failure,
+    fetch::{Conduct, Error},
+    policy::{Denied, Route},
+};
+use serde::Serialize;
+use std::{net::IpAddr, sync::Arc};
+use tokio::time::timeout;
+
+/// What becomes of a URL.
+#[derive(Debug, Default, Serialize)]
+pub struct Explanation {
+    /// Each URL that was asked for, the first one first.
+    pub hops: Vec<Hop>,
+    /// What came of it in the end.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+}
+
+/// One URL on the way.
+#[derive(Debug, Serialize)]
+pub struct Hop {
+    /// It, without userinfo, query and fragment.
+    pub source: String,
+    /// The name of the rule that allows it.
+    pub rule: String,
+    /// What its host leads to.
+    pub addresses: Vec<JudgedAddress>,
+    /// What it answered, if it was asked.
+    pub answer: Option<String>,
+}
+
+/// An address, and what is said of it.
+#[derive(Debug, Serialize)]
+pub struct JudgedAddress {
+    /// The address.
+    pub address: IpAddr,
+    /// Whether it may be connected to.
+    pub allowed: bool,
+    /// The range or the rule that decides.
+    pub reason: String,
+}
+
+/// What came of it in the end. The reasons are for the operator.
+#[derive(Debug, Default, Serialize)]
+#[serde(tag = "verdict", rename_all = "snake_case")]
+pub enum Verdict {
+    /// There is a document, and it may be fetched.
+    Allowed,
+    /// The policy says no.
+    Denied {
+        /// What about it is not allowed.
+        kind: &'static str,
+        /// What decided.
+        reason: String,
+    },
+    /// The policy does not say no, but there is no document.
+    Failed {
+        /// The code of the problem that a decode would have.
+        code: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// It took too long.
+    #[default]
+    TimedOut,
+}
+
+impl Decoder {
+    /// Asks for a document as a decode would, and tells what decided.
+    pub async fn explain(&self, source: &str) -> Explanation {
+        let mut explanation = Explanation::default();
+        let explained = self.find(source, &mut explanation.hops);
+        let found = timeout(self.limits.fetch_timeout, explained).await;
+        explanation.verdict = found.unwrap_or_default();
+        explanation
+    }
+
+    async fn find(&self, source: &str, hops: &mut Vec<Hop>) -> Verdict {
+        if let Err(failure) = self.check_is_sound() {
+            return Verdict::of_failure(failure);
+        }
+        let target = match self.policy.approve(source) {
+            Ok(target) => target,
+            Err(denied) => return denied.into(),
+        };
+        let mut route = Route::new(target, self.limits.max_redirects);
+        loop {
+            let (hop, asked) = self.hop(&route).await;
+            hops.push(hop);
+            let followed = match asked {
+                Ok(()) => return Verdict::Allowed,
+                Err(Error::Redirect(location)) => route.follow(&location),
+                Err(Error::Denied(denied)) => Err(denied),
+                Err(error) => return Verdict::of_failure(failing::not_fetched(error)),
+            };
+            if let Err(denied) = followed {
+                return denied.into();
+            }
+        }
+    }
+
+    async fn hop(&self, route: &Route) -> (Hop, Result<(), Error>) {
+        let target = route.target();
+        let (source, rule) = (target.shown(), target.rule().to_owned());
+        let mut hop = Hop { source, rule, addresses: Vec::new(), answer: None };
+        match self.fetcher.addresses(target).await {
+            Ok(addresses) => {
+                let judged = addresses.into_iter().map(|address| {
+                    let (allowed, reason) = match target.explain(address) {
+                        Ok(reason) => (true, reason),
+                        Err(reason) => (false, reason),
+                    };
+                    JudgedAddress { address, allowed, reason }
+                });
+                hop.addresses = judged.collect();
+            }
+            Err(error) => return (hop, Err(error)),
+        }
+        let asked = self.ask(route, &mut hop).await;
+        (hop, asked)
+    }
+
+    /// Asks for what is there, however the addresses were judged just now: they are again.
+    async fn ask(&self, route: &Route, hop: &mut Hop) -> Result<(), Error> {
+        let visit = self.fetcher.visit(route.target(), false).await?;
+        let asked = self.fetcher.get(route, &Arc::default()).await;
+        let (conduct, answer) = match &asked {
+            Ok(document) => (Conduct::Good, Some(format!("{}, a document", document.status))),
+            Err(error @ Error::Redirect(location)) => {
+                (error.conduct(), Some(format!("a redirect to {}", shown(location))))
+            }
+            Err(error @ Error::Status(status, _)) => (error.conduct(), Some(status.to_string())),
+            Err(error) => (error.conduct(), None),
+        };
+        visit.over(conduct);
+        hop.answer = answer;
+        asked.map(drop)
+    }
+}
+
+/// A location without what may be secret in it.
+fn shown(location: &str) -> &str {
+    let end = location.find(['?', '#']).unwrap_or(location.len());
+    let location = &location[..end];
+    // Userinfo, if that is what it is.
+    if location.contains('@') { "a place with an @ in it" } else { location }
+}
+
+impl Verdict {
+    fn of_failure(failure: Failure) -> Self {
+        let Failure { code, detail, reason, .. } = failure;
+        let reason = reason.map_or(detail.clone(), |reason| format!("{detail}: {reason}"));
+        Self::Failed { code: code.as_str(), reason }
+    }
+}
+
+impl From<Denied> for Verdict {
+    fn from(denied: Denied) -> Self {
+        Self::Denied { kind: denied.kind.as_str(), reason: denied.reason }
+    }
+}
