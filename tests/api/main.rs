@@ -10,6 +10,9 @@ mod bad_input;
 mod bounds;
 // What the command line fetches.
 mod command_line;
+// In a network of its own.
+#[cfg(feature = "real-tools")]
+mod confined;
 // The forms in which a document is named or handed over.
 mod decode;
 // Sources that the policy does not allow.

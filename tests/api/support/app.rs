@@ -24,9 +24,17 @@ use tokio::{sync::Notify, task::spawn_blocking, time::timeout};
 /// How long anything may take that is waited for.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Names another binary that is to be tested.
+pub(crate) const TESTED_BINARY: &str = "TESTED_BINARY";
+
 /// The program, whatever the environment says.
 pub(crate) fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_blueprint-decoder"));
+    let ours = || env!("CARGO_BIN_EXE_blueprint-decoder").into();
+    program_of(std::env::var_os(TESTED_BINARY).unwrap_or_else(ours).as_ref())
+}
+
+fn program_of(binary: &Path) -> Command {
+    let mut command = Command::new(binary);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("DECODER") {
             command.env_remove(name);
@@ -118,14 +126,23 @@ impl TestApp {
         Self::start_with(&config, vec![ca], environment).await
     }
 
-    async fn start_with(
+    async fn start_with(config: &str, files: Vec<TempPath>, environment: &[(&str, &str)]) -> Self {
+        Self::start_program(program(), config, files, environment).await
+    }
+
+    /// Starts another binary in the same way.
+    pub(crate) async fn of_binary(binary: &Path, config: &str) -> Self {
+        Self::start_program(program_of(binary), config, Vec::new(), &[]).await
+    }
+
+    async fn start_program(
+        mut command: Command,
         config: &str,
         mut files: Vec<TempPath>,
         environment: &[(&str, &str)],
     ) -> Self {
         let file = NamedTempFile::with_suffix(".toml").expect("a file");
         std::fs::write(file.path(), config).expect("written");
-        let mut command = program();
         undisturbed(&mut command, config);
         command.envs(environment.iter().copied());
         command.arg("serve").arg("--config").arg(file.path()).args(["--bind", "127.0.0.1:0"]);
