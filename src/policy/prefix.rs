@@ -33,7 +33,8 @@ impl Prefix {
         let once = decoded(path.as_bytes(), is_structure);
         // Without resolving, too: who does not decode would look elsewhere.
         self.begins(&once)
-            && self.begins(&resolved(&once))
+            && self.begins(&resolved(&once, Gaps::Count))
+            && self.begins(&resolved(&once, Gaps::DoNotCount))
             && parents(path.as_bytes()).is_some_and(|all| all == count_parents(&once))
     }
 
@@ -70,16 +71,25 @@ fn decoded(path: &[u8], wanted: fn(u8) -> bool) -> Vec<u8> {
     decoded
 }
 
-/// The path without dot segments. Empty segments do not count: some servers drop
-/// them first, and then a parent is one further up.
-fn resolved(path: &[u8]) -> Vec<u8> {
+/// Whether an empty segment is one: some servers drop them first, and then a parent is one
+/// further up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gaps {
+    Count,
+    DoNotCount,
+}
+
+/// The path without dot segments.
+fn resolved(path: &[u8], gaps: Gaps) -> Vec<u8> {
     let mut kept: Vec<&[u8]> = Vec::new();
     let mut is_folder = false;
-    for segment in path.split(|byte| *byte == b'/') {
+    // Before the first slash there is nothing.
+    let segments = path.strip_prefix(b"/").unwrap_or(path).split(|byte| *byte == b'/');
+    for segment in segments {
         is_folder = true;
         if is_parent(segment) {
             kept.pop();
-        } else if !matches!(segment, b"" | b".") {
+        } else if segment != b"." && (gaps == Gaps::Count || !segment.is_empty()) {
             kept.push(segment);
             is_folder = false;
         }
@@ -169,6 +179,8 @@ mod tests {
     fn empty_segments_and_parameters_hide_no_parent() {
         check("/a/", "/a/%2f..%2fb", false);
         check("/a/", "/a//..%2fb", false);
+        check("/a/", "/a/..%2f/a/", false);
+        check("/a/", "/a/b%2f..%2f/c", true);
         check("/a/", "/a/..;x/b", false);
         check("/a/", "/a/..;/b", false);
         check("/a/", "/a/..%3b/b", false);
