@@ -39,6 +39,46 @@ fn anchors(path: &Path) -> BTreeSet<String> {
     heading.captures_iter(&blocks).map(|found| slug(&found[1])).collect()
 }
 
+/// The test functions of a folder, with the module that a test of the service is in.
+fn tests_below(folder: &Path, found: &mut BTreeSet<String>) {
+    let name = Regex::new(r"(?m)^\s*(?:async )?fn (\w+)\(").expect("a regex");
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            tests_below(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).expect("a file");
+            let module = path.file_stem().expect("a name").to_string_lossy().into_owned();
+            for function in name.captures_iter(&text) {
+                found.insert(format!("{module}::{}", &function[1]));
+                found.insert(function[1].to_owned());
+            }
+        }
+    }
+}
+
+#[test]
+fn every_guard_of_the_security_policy_has_the_test_that_it_names() {
+    let mut tests = BTreeSet::new();
+    tests_below(&root().join("tests"), &mut tests);
+    tests_below(&root().join("src"), &mut tests);
+    let text = fs::read_to_string(root().join("SECURITY.md")).expect("a page");
+    let table = text.split("| threat |").nth(1).expect("a table");
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let name = Regex::new(r"`([\w:]+)`").expect("a regex");
+    let mut count = 0;
+    for row in rows {
+        let last = row.trim_end_matches([' ', '|']).rsplit(" | ").next().expect("a cell");
+        let named: Vec<_> = name.captures_iter(last).collect();
+        assert!(!named.is_empty(), "no test in {row}");
+        for test in named {
+            assert!(tests.contains(&test[1]), "there is no test {}", &test[1]);
+            count += 1;
+        }
+    }
+    assert!(count > 30, "{count}");
+}
+
 #[test]
 fn every_link_leads_somewhere() {
     let link = Regex::new(r"\]\(([^)\s]+)\)").expect("a regex");

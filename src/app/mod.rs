@@ -69,9 +69,14 @@ impl Listeners {
     }
 }
 
+/// Where the service listens with a configuration, or would: no source may be there.
+pub fn own_addresses(config: &Config) -> Vec<SocketAddr> {
+    with_local_addresses(std::iter::once(config.server.bind).chain(config.server.admin_bind))
+}
+
 /// The addresses of listeners, those for every address of this machine beside each that it
 /// has now.
-pub fn with_local_addresses(listeners: impl IntoIterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+fn with_local_addresses(listeners: impl IntoIterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     let mut addresses = Vec::new();
     for address in listeners {
         addresses.push(address);

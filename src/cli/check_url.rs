@@ -31,10 +31,8 @@ pub(super) fn run(arguments: &CheckUrlArgs) -> Result<()> {
     let not_begun = |error: anyhow::Error| not_started("not_begun", &error);
     let metrics = Arc::new(Metrics::new(&[]).map_err(|error| not_begun(error.into()))?);
     let _log = start_logging(&config.telemetry, Standard::error()?, &metrics).map_err(not_begun)?;
-    // Where the service would listen, no source may be.
-    let listeners = std::iter::once(config.server.bind).chain(config.server.admin_bind);
-    let listeners = app::with_local_addresses(listeners);
-    let decoder = app::decoder(&config, listeners, None, metrics).map_err(not_begun)?;
+    let own = app::own_addresses(&config);
+    let decoder = app::decoder(&config, own, None, metrics).map_err(not_begun)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let explanation = runtime.block_on(decoder.explain(&arguments.url));
     // A lookup that nobody waits for may take its time.

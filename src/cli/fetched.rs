@@ -35,7 +35,8 @@ pub(super) fn run(source: &str, config: &ConfigArgs, arguments: &DecodeArgs) -> 
     let not_begun = |error: anyhow::Error| not_started("not_begun", &error);
     let metrics = Arc::new(Metrics::new(&[]).map_err(|error| not_begun(error.into()))?);
     let log = start_logging(&config.telemetry, Standard::error()?, &metrics).map_err(not_begun)?;
-    let decoder = app::decoder(&config, Vec::new(), None, metrics).map_err(not_begun)?;
+    let own = app::own_addresses(&config);
+    let decoder = app::decoder(&config, own, None, metrics).map_err(not_begun)?;
 
     let trail = Trail::default();
     let source = decoder.approve(source, &trail)?;

@@ -297,5 +297,11 @@ async fn a_certificate_that_cannot_be_trusted_is_the_failure_of_the_source() {
         assert!(upstream.requests().is_empty(), "{fault:?}");
         let metrics = app.metrics().await;
         assert_eq!(metrics["decoder_fetch_attempts_total{result=\"tls\"}"], 1.0, "{fault:?}");
+        // The reason is for our log.
+        let has_reason = |line: &Value| {
+            let reason = line["reason"].as_str();
+            reason.is_some_and(|reason| reason.contains("certificate"))
+        };
+        app.log_line(has_reason).await;
     }
 }

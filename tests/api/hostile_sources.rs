@@ -254,6 +254,33 @@ async fn a_bomb_ends_at_the_cap_and_costs_no_memory() {
 }
 
 #[tokio::test]
+async fn a_source_that_drips_ends_with_the_budget() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("bound");
+    // Never silent for long, on purpose.
+    let dripping = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        let mut buffer = [0; 4096];
+        let _ = stream.read(&mut buffer).await;
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.expect("written");
+        while stream.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    });
+    let app = TestApp::start(&format!(
+        "[egress]\nallow = [{{ url = \"http://{address}\", addresses = [\"{address}\"] }}]\n\
+         total_timeout = \"500ms\"\nfirst_byte_timeout = \"200ms\"\n"
+    ))
+    .await;
+
+    let answer = app.decode(&json!({ "source": format!("http://{address}/") })).await;
+
+    let problem = answer.discreet_problem(424, "source_timeout");
+    assert_eq!(problem["attempts"], 1);
+    dripping.await.expect("the service has closed the connection");
+}
+
+#[tokio::test]
 async fn a_source_that_speaks_an_old_tls_is_the_failure_of_the_source() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("bound");

@@ -182,6 +182,29 @@ async fn a_source_that_does_not_begin_to_answer_is_given_up() {
 }
 
 #[tokio::test]
+async fn the_time_for_the_first_byte_begins_when_the_connection_stands() {
+    let gate = Gate::default();
+    let (upstream, silent) = (Upstream::tls_behind(&gate).await, Upstream::tls().await);
+    upstream.on("/", Reply::ok("{*x*}"));
+    silent.on("/", [Hold]);
+    let times = "connect_timeout = \"10s\"\nfirst_byte_timeout = \"300ms\"";
+    let app = TestApp::with_sources(&[&upstream, &silent], times, "").await;
+
+    let late = async {
+        // As long as that takes, and longer.
+        for _ in 0..2 {
+            decode(&app, &silent, "/").await.discreet_problem(424, "source_timeout");
+        }
+        gate.open();
+    };
+    let (answer, ()) = tokio::join!(decode(&app, &upstream, "/"), late);
+
+    let answer = answer.json();
+    assert_eq!(answer["fetch"]["attempts"], 1, "{answer}");
+    assert!(answer["timing_ms"]["connect"].as_f64().expect("a time") > 600.0, "{answer}");
+}
+
+#[tokio::test]
 async fn a_source_that_is_down_is_left_alone_until_one_probe_finds_it_well() {
     let upstream = Upstream::tls().await;
     upstream.on("/", Reply::ok("").status(500));

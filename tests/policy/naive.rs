@@ -84,12 +84,12 @@ const PIECES: [&str; 64] = [
 ];
 
 /// A text of pieces.
-pub fn text(pieces: &[u8]) -> String {
+pub(crate) fn text(pieces: &[u8]) -> String {
     pieces.iter().map(|piece| PIECES[usize::from(*piece) % PIECES.len()]).collect()
 }
 
 /// An address near those that decide: `form` chooses what the bits are the end of.
-pub fn address(form: u8, bits: u128) -> IpAddr {
+pub(crate) fn address(form: u8, bits: u128) -> IpAddr {
     let low = bits & 0xffff_ffff;
     let v6 = |bits: u128| IpAddr::V6(Ipv6Addr::from_bits(bits));
     match form % 12 {
@@ -100,16 +100,16 @@ pub fn address(form: u8, bits: u128) -> IpAddr {
         4 => v6(0xffff_0000_0000 | low),
         5 => v6(0xffff_0000_0000_0000 | low),
         6 => v6(0x0064_ff9b << 96 | low),
-        7 => v6(0x0064_ff9b_0001 << 80 | bits & (1 << 80) - 1),
-        8 => v6(0x2001 << 112 | bits & (1 << 112) - 1),
+        7 => v6(0x0064_ff9b_0001 << 80 | bits & ((1 << 80) - 1)),
+        8 => v6(0x2001 << 112 | bits & ((1 << 112) - 1)),
         9 => v6(0x2606_2800 << 96 | 0x5efe << 32 | low | (bits >> 64 & 0xffff) << 48),
-        10 => v6(0xfc00 << 112 | bits & (0x3ff << 112) | bits & (1 << 112) - 1),
+        10 => v6(0xfc00 << 112 | (bits & (0x3ff << 112)) | bits & ((1 << 112) - 1)),
         _ => v6(bits),
     }
 }
 
 /// Whatever the policy approves, this approves, too. How many URLs it approved.
-pub fn check(source: &str, answers: &[IpAddr], location: &str) -> usize {
+pub(crate) fn check(source: &str, answers: &[IpAddr], location: &str) -> usize {
     let Ok(target) = policy().approve(source) else { return 0 };
     assert!(is_plain(source), "{source:?}");
     check_target(&target, answers);

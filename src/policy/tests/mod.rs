@@ -77,6 +77,23 @@ fn the_narrowest_rule_decides_wherever_it_stands() {
 }
 
 #[test]
+fn a_machine_that_gains_an_address_does_not_fetch_from_itself_there() {
+    let policy = policy(&["https://*:*"]);
+    let target = policy.approve("https://a.example:8080/").unwrap();
+    let gained = addresses(&["93.184.216.34"]);
+    assert!(target.judge(&gained).is_ok());
+
+    policy.listens_on(vec!["93.184.216.34:8080".parse().unwrap()]);
+
+    let denied = target.judge(&gained).unwrap_err();
+    assert!(denied.reason.contains("where this server listens"), "{}", denied.reason);
+    assert!(policy.approve("https://93.184.216.34:8080/").is_err());
+    assert!(policy.approve("https://93.184.216.34:8081/").is_ok());
+    policy.listens_on(Vec::new());
+    assert!(target.judge(&gained).is_ok());
+}
+
+#[test]
 fn rules_have_names() {
     let mut named = Rule::parse("https://a.example").unwrap();
     named.name = Some("docs".to_owned());

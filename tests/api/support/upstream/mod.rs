@@ -58,17 +58,29 @@ impl Upstream {
         Self::start("https://source.test", Some(acceptor)).await
     }
 
+    /// The same, that says nothing of TLS to anyone until a gate is open.
+    pub(crate) async fn tls_behind(gate: &Gate) -> Self {
+        let acceptor = TlsAcceptor::from(certificates::honest());
+        Self::start_behind("https://source.test", Some(acceptor), gate.clone()).await
+    }
+
     /// `http://127.0.0.1`. To a client that begins TLS it says nothing, for ever.
     pub(crate) async fn plain() -> Self {
         Self::start("http://127.0.0.1", None).await
     }
 
     async fn start(origin: &str, tls: Option<TlsAcceptor>) -> Self {
+        let gate = Gate::default();
+        gate.open();
+        Self::start_behind(origin, tls, gate).await
+    }
+
+    async fn start_behind(origin: &str, tls: Option<TlsAcceptor>, gate: Gate) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let shared = Arc::new(Shared::default());
         let mut accepting = JoinSet::new();
-        accepting.spawn(accept(listener, tls, Arc::clone(&shared)));
+        accepting.spawn(accept(listener, tls, gate, Arc::clone(&shared)));
         let origin = format!("{origin}:{}", address.port());
         Self { origin, address, shared, _accepting: accepting }
     }
@@ -255,14 +267,15 @@ impl Shared {
     }
 }
 
-async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Shared>) {
+async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, gate: Gate, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     loop {
         let (tcp, _) = listener.accept().await.expect("a connection");
         tcp.set_nodelay(true).expect("an option that every TCP socket has");
         let number = shared.connected();
-        let (tls, shared) = (tls.clone(), Arc::clone(&shared));
+        let (tls, gate, shared) = (tls.clone(), gate.clone(), Arc::clone(&shared));
         connections.spawn(async move {
+            gate.opened().await;
             match tls {
                 None => Connection::new(tcp, number, shared).serve().await,
                 Some(tls) => {
