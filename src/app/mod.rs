@@ -20,7 +20,6 @@ use crate::{
 use anyhow::Context;
 use std::{
     convert::Infallible,
-    future::pending,
     net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -211,7 +210,7 @@ pub async fn run(
         never = supervisor.keep_telling() => match never {},
         never = govern(&governed, &processors) => match never {},
         never = keep_checking(&decoding, &readiness, &listen_on) => match never {},
-        never = keep_refreshed(&decoding) => match never {},
+        never = decoding.decoder.keep_refreshed() => match never {},
     };
     if ended == Ended::CutOff {
         metrics.cutting_off.store(true, Ordering::Relaxed);
@@ -231,11 +230,6 @@ async fn keep_checking(
         sleep(CHECK_EVERY).await;
         check_policy(decoding, readiness, listen_on);
     }
-}
-
-async fn keep_refreshed(decoding: &Decoding) -> Infallible {
-    decoding.decoder.keep_refreshed().await;
-    pending().await
 }
 
 fn check_policy(decoding: &Decoding, readiness: &Readiness, listen_on: &[SocketAddr]) {

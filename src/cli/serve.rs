@@ -4,7 +4,7 @@ use super::{Failure, Result, config_args::ConfigArgs, standard::Standard};
 use crate::{
     app::{self, Ended, Listeners},
     config::{Config, Loaded, LogFormat, Said, Telemetry},
-    fetch::RootsError,
+    fetch::{BuildError, RootsError},
     http,
     telemetry::{
         LineWriter, Metrics,
@@ -63,9 +63,11 @@ pub(super) fn run(arguments: &ServeArgs) -> Result<()> {
 /// Why nothing could be begun: what the configuration names, or the machine.
 pub(super) fn not_started(code: &'static str, error: &anyhow::Error) -> Failure {
     let detail = format!("{error:#}");
-    match error.downcast_ref::<RootsError>() {
-        Some(_) => Failure::Configuration(vec![detail]),
-        None => Failure::Work { code, detail },
+    let is_authorization = |error: &BuildError| matches!(error, BuildError::Authorization(_, _));
+    if error.is::<RootsError>() || error.downcast_ref().is_some_and(is_authorization) {
+        Failure::Configuration(vec![detail])
+    } else {
+        Failure::Work { code, detail }
     }
 }
 

@@ -90,9 +90,12 @@ impl Decoder {
         };
         let mut route = Route::new(target, self.limits.max_redirects);
         loop {
-            let (hop, asked) = self.hop(&route).await;
-            hops.push(hop);
-            let followed = match asked {
+            let target = route.target();
+            let (source, rule) = (target.shown(), target.rule().to_owned());
+            // Before it is asked: that may take too long.
+            hops.push(Hop { source, rule, addresses: Vec::new(), answer: None });
+            let Some(hop) = hops.last_mut() else { return Verdict::TimedOut };
+            let followed = match self.ask(&route, hop).await {
                 Ok(()) => return Verdict::Allowed,
                 Err(Error::Redirect(location)) => route.follow(&location),
                 Err(Error::Denied(denied)) => Err(denied),
@@ -104,41 +107,36 @@ impl Decoder {
         }
     }
 
-    async fn hop(&self, route: &Route) -> (Hop, Result<(), Error>) {
-        let target = route.target();
-        let (source, rule) = (target.shown(), target.rule().to_owned());
-        let mut hop = Hop { source, rule, addresses: Vec::new(), answer: None };
-        match self.fetcher.addresses(target).await {
-            Ok(addresses) => {
-                let judged = addresses.into_iter().map(|address| {
-                    let (allowed, reason) = match target.explain(address) {
-                        Ok(reason) => (true, reason),
-                        Err(reason) => (false, reason),
-                    };
-                    JudgedAddress { address, allowed, reason }
-                });
-                hop.addresses = judged.collect();
-            }
-            Err(error) => return (hop, Err(error)),
-        }
-        let asked = self.ask(route, &mut hop).await;
-        (hop, asked)
-    }
-
-    /// Asks for what is there, however the addresses were judged just now: they are again.
     async fn ask(&self, route: &Route, hop: &mut Hop) -> Result<(), Error> {
-        let visit = self.fetcher.visit(route.target(), false).await?;
-        let asked = self.fetcher.get(route, &Arc::default()).await;
-        let (conduct, answer) = match &asked {
-            Ok(document) => (Conduct::Good, Some(format!("{}, a document", document.status))),
-            Err(error @ Error::Redirect(location)) => {
-                (error.conduct(), Some(format!("a redirect to {}", shown(location))))
+        let target = route.target();
+        let times = Arc::default();
+        let asked = match self.fetcher.visit(target, false).await {
+            Ok(visit) => {
+                let asked = self.fetcher.get(route, visit.place(), &times).await;
+                visit.over(asked.as_ref().map_or_else(Error::conduct, |_| Conduct::Good));
+                asked
             }
-            Err(error @ Error::Status(status, _)) => (error.conduct(), Some(status.to_string())),
-            Err(error) => (error.conduct(), None),
+            Err(error) => Err(error),
         };
-        visit.over(conduct);
-        hop.answer = answer;
+        hop.answer = match &asked {
+            Ok(document) => Some(format!("{}, a document", document.status)),
+            Err(Error::Redirect(location)) => Some(format!("a redirect to {}", shown(location))),
+            Err(Error::Status(status, _)) => Some(status.to_string()),
+            Err(_) => None,
+        };
+        let found = match times.addresses() {
+            Some(found) => found.to_vec(),
+            // An address in the URL, a connection that was there, or an origin that is left
+            // alone: nobody has looked it up.
+            None => self.fetcher.addresses(target).await.unwrap_or_default(),
+        };
+        let judged = found.into_iter().map(|address| {
+            let explained = target.explain(address);
+            let allowed = explained.is_ok();
+            let reason = explained.unwrap_or_else(|reason| reason);
+            JudgedAddress { address, allowed, reason }
+        });
+        hop.addresses = judged.collect();
         asked.map(drop)
     }
 }

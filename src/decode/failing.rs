@@ -51,7 +51,7 @@ pub(super) fn not_fetched(error: Error) -> Failure {
         Error::Name(reason) => {
             failure(Code::SourceFailed, "the host of the source has no address", reason)
         }
-        Error::Connect(reason) => {
+        Error::Connect(reason) | Error::Unable(reason) => {
             failure(Code::SourceFailed, "no connection to the source could be made", reason)
         }
         Error::Tls(reason) => {
@@ -78,7 +78,7 @@ pub(super) fn not_fetched(error: Error) -> Failure {
         Error::Crowded => {
             let detail = "as many documents of this host are being fetched and waited for as may \
                           be at a time; try again later";
-            Failure { retry_after: Some(COME_BACK), ..Failure::new(Code::SourceFailed, detail) }
+            Failure { retry_after: Some(COME_BACK), ..Failure::new(Code::Overloaded, detail) }
         }
         Error::Status(status, retry_after) => {
             let retry_after = retry_after.map(|after| after.min(LATEST));

@@ -36,6 +36,7 @@ use deadline::within;
 use futures_core::Stream;
 use run::Run;
 use std::{
+    convert::Infallible,
     net::SocketAddr,
     pin::Pin,
     sync::{
@@ -45,6 +46,10 @@ use std::{
     task::Waker,
     time::{Duration, Instant},
 };
+use tokio::{
+    task::{block_in_place, spawn_blocking},
+    time::sleep,
+};
 use turn::Turns;
 
 /// How often files that may change are looked at.
@@ -53,7 +58,7 @@ const REFRESH_EVERY: Duration = Duration::from_secs(1);
 /// Runs decodes.
 pub struct Decoder {
     policy: Policy,
-    fetcher: Fetcher,
+    fetcher: Arc<Fetcher>,
     limits: Limits,
     pools: Option<Pools>,
     metrics: Arc<Metrics>,
@@ -159,7 +164,7 @@ impl Decoder {
         metrics: Arc<Metrics>,
     ) -> Self {
         let is_sound = AtomicBool::new(false);
-        let decoder = Self { policy, fetcher, limits, pools, metrics, is_sound };
+        let decoder = Self { policy, fetcher: Arc::new(fetcher), limits, pools, metrics, is_sound };
         // Who wants to know why not asks again.
         let _ = decoder.check_policy();
         decoder
@@ -250,18 +255,13 @@ impl Decoder {
         }
     }
 
-    /// Reads again what the rules say of who we are, until it is dropped: each second, if
-    /// there is such a thing.
-    pub async fn keep_refreshed(&self) {
-        let mut was_well = true;
-        while self.fetcher.has_authorizations() {
-            tokio::time::sleep(REFRESH_EVERY).await;
-            // As short as it is, a disk may take its time.
-            let refreshed = tokio::task::block_in_place(|| self.fetcher.refresh());
-            if was_well && let Err(error) = &refreshed {
-                tracing::error!(error, "an authorization file is of no use: the last one counts");
-            }
-            was_well = refreshed.is_ok();
+    /// Sees to what changes by itself about how documents are fetched, each second.
+    pub async fn keep_refreshed(&self) -> Infallible {
+        loop {
+            sleep(REFRESH_EVERY).await;
+            let fetcher = Arc::clone(&self.fetcher);
+            // A disk that takes its time holds up nothing else.
+            let _ = spawn_blocking(move || fetcher.refresh()).await;
         }
     }
 
@@ -275,7 +275,7 @@ impl Decoder {
     pub async fn heavily<T>(&self, work: impl FnOnce() -> T) -> T {
         let mut turns = Turns::new(self.pool(PoolKind::Inline));
         turns.begin().await;
-        let done = tokio::task::block_in_place(work);
+        let done = block_in_place(work);
         turns.end().await;
         done
     }

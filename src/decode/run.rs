@@ -125,6 +125,13 @@ impl Run<'_> {
         Ok(scanned.finish(None, self.timing(&[]))?)
     }
 
+    /// The bytes of the largest document in gzip, which adds little to what cannot be made
+    /// smaller.
+    pub(super) fn most_packed(&self) -> u64 {
+        let most = self.decoder.limits.max_document_bytes;
+        most.saturating_add(most / 64).saturating_add(4096)
+    }
+
     pub(super) fn is_too_large(&self, summary: &Summary) -> bool {
         summary.stopped_by == Some(StoppedBy::MaxBytes) && !self.allow_partial
     }

@@ -6,7 +6,7 @@ use super::{
 use crate::{
     answer::Fetch,
     failure::{Code, Failure},
-    fetch::{Conduct, Corrupt, Decision, Document, Error, Times, Visit},
+    fetch::{Asked, Conduct, Corrupt, Decision, Document, Error, Times, Visit},
     limit::Place,
     policy::{ApprovedTarget, Route},
     scan::Summary,
@@ -87,9 +87,11 @@ impl<'a> Fetching<'a> {
             let chunk = document.chunk().await;
             let chunk = chunk.map_err(|error| self.broken_off(error))?;
             let Some(chunk) = chunk else { break };
-            self.arrived(chunk.len());
+            let arrived = self.arrived(chunk.len());
             match &mut document.gunzip {
                 None => flow = run.scan(&mut pass, &mut turns, &chunk, reply.is_taken).await?,
+                // More than it can be packed as: padded, without end perhaps.
+                Some(_) if arrived > run.most_packed() => return Err(self.corrupt().into()),
                 Some(gunzip) => {
                     let mut packed = &chunk[..];
                     while flow.is_continue() {
@@ -142,7 +144,9 @@ impl<'a> Fetching<'a> {
                 return Err(self.not_fetched(last.unwrap_or(error)));
             };
             let left = self.until.saturating_duration_since(Instant::now());
-            let decision = visit.and_then(|visit| visit.failed(&error, self.attempts, left));
+            let before = self.attempt.as_ref().map_or(&[][..], |attempt| &attempt.asked);
+            let failed = |visit: Visit| visit.failed(&error, self.attempts, left, before);
+            let decision = visit.and_then(failed);
             self.end(result_of(&error), Conduct::Unknown);
             if let Some(decision) = decision {
                 self.run.decoder.metrics.retry(of_decision(decision));
@@ -161,17 +165,25 @@ impl<'a> Fetching<'a> {
     async fn ask(&mut self, place: &mut Option<Place>) -> Result<Document, Error> {
         let decoder = self.run.decoder;
         let is_retry = self.attempts > 0;
-        self.route = Route::new(self.target.clone(), decoder.limits.max_redirects);
+        if is_retry {
+            self.route = Route::new(self.target.clone(), decoder.limits.max_redirects);
+        }
         loop {
             let visit = decoder.fetcher.visit(self.route.target(), is_retry);
             let visit = self.lending.of(place, visit).await?;
+            let kept = visit.place();
             let times = self.hop(visit);
-            match decoder.fetcher.get(&self.route, &times).await {
+            match decoder.fetcher.get(&self.route, kept, &times).await {
                 Err(Error::Redirect(location)) => {
-                    self.route.follow(&location).map_err(Error::Denied)?;
                     self.left(Conduct::Good);
+                    self.route.follow(&location).map_err(Error::Denied)?;
                 }
-                done => return done,
+                Ok(document) => {
+                    let visit = self.attempt.as_mut().and_then(|attempt| attempt.visit.as_mut());
+                    visit.into_iter().for_each(Visit::answered);
+                    return Ok(document);
+                }
+                Err(error) => return Err(error),
             }
         }
     }
@@ -192,9 +204,10 @@ impl<'a> Fetching<'a> {
 
     /// The visit to an origin is over.
     fn left(&mut self, conduct: Conduct) {
-        let visit = self.attempt.as_mut().and_then(|attempt| attempt.visit.take());
-        if let Some(visit) = visit {
-            visit.over(conduct);
+        if let Some(attempt) = &mut self.attempt
+            && let Some(visit) = attempt.visit.take()
+        {
+            attempt.asked.push(visit.over(conduct));
         }
     }
 
@@ -215,8 +228,11 @@ impl<'a> Fetching<'a> {
     }
 
     fn broken_off(&mut self, error: Error) -> Failure {
-        self.end(result_of(&error), error.conduct());
-        self.not_fetched(error)
+        // A source need not wait for our client for ever.
+        let slow = caller_was_slow(self.run.trail);
+        let conduct = if slow.is_some() { Conduct::Unknown } else { error.conduct() };
+        self.end(result_of(&error), conduct);
+        slow.unwrap_or_else(|| self.not_fetched(error))
     }
 
     fn corrupt(&mut self) -> Failure {
@@ -228,8 +244,12 @@ impl<'a> Fetching<'a> {
             return deadline.passed(self.run.trail);
         }
         caller_was_slow(self.run.trail).unwrap_or_else(|| {
-            self.end(FetchResult::Timeout, Conduct::Bad);
-            let milliseconds = self.run.decoder.limits.fetch_timeout.as_millis();
+            // What went before may have been others' doing.
+            let budget = self.run.decoder.limits.fetch_timeout;
+            let visit = self.attempt.as_ref().and_then(|attempt| attempt.visit.as_ref());
+            let had_time = visit.is_some_and(|visit| visit.age() >= budget / 2);
+            self.end(FetchResult::Timeout, if had_time { Conduct::Bad } else { Conduct::Unknown });
+            let milliseconds = budget.as_millis();
             let detail = format!("the document was not there within {milliseconds} ms");
             Failure::new(Code::SourceTimeout, detail)
         })
@@ -238,6 +258,9 @@ impl<'a> Fetching<'a> {
     fn not_fetched(&self, error: Error) -> Failure {
         if let Error::Denied(denied) = &error {
             self.run.decoder.metrics.security_event(denied.kind.as_str());
+        }
+        if let (Error::Crowded, Some(pool)) = (&error, self.run.pool) {
+            pool.turned_away();
         }
         failing::not_fetched(error)
     }
@@ -268,7 +291,7 @@ impl<'a> Fetching<'a> {
 fn result_of(error: &Error) -> FetchResult {
     match error {
         Error::Denied(_) => FetchResult::Denied,
-        Error::Name(_) | Error::Connect(_) => FetchResult::Connect,
+        Error::Name(_) | Error::Connect(_) | Error::Unable(_) => FetchResult::Connect,
         Error::Tls(_) => FetchResult::Tls,
         Error::ConnectTimeout | Error::FirstByteTimeout => FetchResult::Timeout,
         Error::Status(400..=499, _) => FetchResult::Status4xx,
@@ -301,6 +324,8 @@ struct Attempt<'a> {
     began: Instant,
     /// To the origin that is asked just now.
     visit: Option<Visit>,
+    /// Those that were asked before.
+    asked: Vec<Asked>,
     /// How long the parts of each hop took.
     hops: Vec<Arc<Times>>,
     bytes: u64,
@@ -315,6 +340,7 @@ impl<'a> Attempt<'a> {
             trail,
             began: Instant::now(),
             visit: None,
+            asked: Vec::new(),
             hops: Vec::with_capacity(1),
             bytes: 0,
             result: FetchResult::Cancelled,

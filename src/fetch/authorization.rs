@@ -6,7 +6,10 @@ use std::{
     fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
-    sync::{PoisonError, RwLock},
+    sync::{
+        PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 use zeroize::Zeroizing;
 
@@ -17,6 +20,8 @@ const LONGEST: u64 = 8 * 1024;
 pub(super) struct Authorization {
     path: PathBuf,
     value: RwLock<HeaderValue>,
+    /// Whether it could be read when it was last tried.
+    is_well: AtomicBool,
 }
 
 /// A file has no such value.
@@ -47,7 +52,8 @@ impl std::error::Error for Unusable {}
 
 impl Authorization {
     pub(super) fn read(path: &Path) -> Result<Self, Unusable> {
-        Ok(Self { path: path.to_owned(), value: RwLock::new(read(path)?) })
+        let (path, value) = (path.to_owned(), RwLock::new(read(path)?));
+        Ok(Self { path, value, is_well: AtomicBool::new(true) })
     }
 
     pub(super) fn value(&self) -> HeaderValue {
@@ -56,18 +62,22 @@ impl Authorization {
 
     /// Reads the file again, if it has changed. Where it cannot be used, the last value
     /// stays in force.
-    pub(super) fn refresh(&self) -> Result<(), Unusable> {
-        let value = read(&self.path)?;
-        let is_new = self.value() != value;
-        if is_new {
-            *self.value.write().unwrap_or_else(PoisonError::into_inner) = value;
-            tracing::info!(path = %self.path.display(), "an authorization file was read again");
+    pub(super) fn refresh(&self) {
+        let read = read(&self.path);
+        let was_well = self.is_well.swap(read.is_ok(), Relaxed);
+        let path = self.path.display();
+        match read {
+            Ok(value) if value == self.value() => {}
+            Ok(value) => {
+                *self.value.write().unwrap_or_else(PoisonError::into_inner) = value;
+                tracing::info!(%path, "an authorization file was read again");
+            }
+            Err(error) if was_well => {
+                let message = "an authorization file is of no use: its last value counts";
+                tracing::error!(%path, %error, message);
+            }
+            Err(_) => {}
         }
-        Ok(())
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.path
     }
 }
 
@@ -129,7 +139,8 @@ mod tests {
         let authorization = Authorization::read(&path).unwrap();
         let check = |change: &dyn Fn(), is_ok, expected: &str| {
             change();
-            assert_eq!(authorization.refresh().is_ok(), is_ok);
+            authorization.refresh();
+            assert_eq!(authorization.is_well.load(Relaxed), is_ok);
             assert_eq!(authorization.value(), expected);
         };
         check(&|| {}, true, "one");

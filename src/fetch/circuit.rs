@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// When circuits open.
 #[derive(Debug, Clone, Copy)]
 pub struct CircuitSettings {
-    /// So many failures in a row open one, or half of the last [`RECENT`].
+    /// So many failures in a row open one, or half of the last 20.
     pub failures: u32,
     /// For how long at first; each time that it does not help, twice as long.
     pub open_for: Duration,
@@ -26,6 +26,8 @@ const PROBE: Duration = Duration::from_secs(1);
 pub(super) struct Circuit {
     settings: CircuitSettings,
     state: State,
+    /// How often it has closed again.
+    closings: u32,
     in_a_row: u32,
     /// A bit for each of the last results, 1 for a failure, the latest in the lowest.
     recent: u32,
@@ -44,8 +46,8 @@ pub(super) enum State {
 /// How a request may go to the origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pass {
-    /// As one of many.
-    Usual,
+    /// As one of many, after so many closings.
+    Usual(u32),
     /// As the one that finds out how the origin is.
     Probe,
 }
@@ -63,7 +65,7 @@ pub enum Conduct {
 
 impl Circuit {
     pub(super) fn new(settings: CircuitSettings) -> Self {
-        Self { settings, state: State::Closed, in_a_row: 0, recent: 0 }
+        Self { settings, state: State::Closed, closings: 0, in_a_row: 0, recent: 0 }
     }
 
     pub(super) fn state(&self) -> State {
@@ -83,13 +85,18 @@ impl Circuit {
     /// Lets a request pass, or says when the next one may come.
     pub(super) fn pass(&mut self, now: Instant) -> Result<Pass, Duration> {
         match self.state {
-            State::Closed => Ok(Pass::Usual),
+            State::Closed => Ok(self.usual()),
             State::Open { until, span } if now >= until => {
                 self.state = State::Probing { span };
                 Ok(Pass::Probe)
             }
             _ => Err(self.refuses(now).unwrap_or(PROBE)),
         }
+    }
+
+    /// How a request passes that nothing depends on.
+    pub(super) fn usual(&self) -> Pass {
+        Pass::Usual(self.closings)
     }
 
     /// In what time a request may come, if none may now.
@@ -111,21 +118,23 @@ impl Circuit {
                 self.state = State::Open { until: now, span };
             }
             (Pass::Probe, State::Probing { .. }, Conduct::Good) => {
-                *self = Self::new(self.settings);
+                let closings = self.closings.wrapping_add(1);
+                *self = Self { closings, ..Self::new(self.settings) };
             }
             (Pass::Probe, State::Probing { span }, Conduct::Bad) => {
                 self.in_a_row = self.in_a_row.saturating_add(1);
                 self.open((span * 2).min(LONGEST), now);
             }
-            (Pass::Usual, State::Closed, Conduct::Good) => self.push(false),
-            (Pass::Usual, State::Closed, Conduct::Bad) => {
+            // What was begun before it opened says nothing new.
+            (Pass::Usual(closings), ..) if closings != self.closings => {}
+            (Pass::Usual(_), State::Closed, Conduct::Good) => self.push(false),
+            (Pass::Usual(_), State::Closed, Conduct::Bad) => {
                 self.push(true);
                 let many = self.recent.count_ones() >= RECENT / 2;
                 if many || self.in_a_row >= self.settings.failures {
                     self.open(self.settings.open_for, now);
                 }
             }
-            // What was begun before it opened says nothing new.
             (_, _, _) => {}
         }
     }
@@ -162,8 +171,9 @@ mod tests {
         /// Requests that pass one after the other and end so.
         fn usual(&mut self, count: u32, conduct: Conduct) {
             for _ in 0..count {
-                assert_eq!(self.circuit.pass(self.now), Ok(Pass::Usual));
-                self.circuit.note(Pass::Usual, conduct, self.now);
+                let pass = self.circuit.pass(self.now).unwrap();
+                assert_ne!(pass, Pass::Probe);
+                self.circuit.note(pass, conduct, self.now);
             }
         }
 
@@ -247,14 +257,19 @@ mod tests {
     #[test]
     fn what_was_begun_before_it_opened_changes_nothing() {
         let mut bench = Bench::new();
+        let old = bench.circuit.pass(bench.now).unwrap();
         bench.usual(5, Conduct::Bad);
         for conduct in [Conduct::Good, Conduct::Bad, Conduct::Unknown] {
-            bench.circuit.note(Pass::Usual, conduct, bench.now);
+            bench.circuit.note(old, conduct, bench.now);
             bench.refused_for(10 * SECOND);
         }
         bench.now += 10 * SECOND;
         assert_eq!(bench.circuit.pass(bench.now), Ok(Pass::Probe));
-        bench.circuit.note(Pass::Usual, Conduct::Good, bench.now);
+        bench.circuit.note(old, Conduct::Good, bench.now);
         bench.refused_for(PROBE);
+        bench.circuit.note(Pass::Probe, Conduct::Good, bench.now);
+        // Nor when it has closed again.
+        (0..20).for_each(|_| bench.circuit.note(old, Conduct::Bad, bench.now));
+        assert!(bench.circuit.is_spotless());
     }
 }

@@ -3,7 +3,7 @@
 //! reqwest asks its resolver about a bare name. The request that it is for is handed
 //! over beside it, in a task local: without it, nothing is resolved.
 
-use super::times::Times;
+use super::{origins::PlaceAtOrigin, times::Times};
 use crate::policy::ApprovedTarget;
 use std::{
     pin::{Pin, pin},
@@ -25,6 +25,8 @@ tokio::task_local! {
 /// What a connection is wanted for.
 pub(super) struct Dial {
     pub(super) target: ApprovedTarget,
+    /// Of the visit that it is for.
+    pub(super) place: PlaceAtOrigin,
     pub(super) times: Arc<Times>,
     /// How long the lookup took.
     pub(super) looked_up: OnceLock<Duration>,
@@ -63,6 +65,23 @@ impl Dial {
     }
 }
 
+/// A connection is being made, until this is dropped: also by the time limit for that.
+struct Dialling(Arc<Dial>);
+
+impl Dialling {
+    fn begin(dial: Arc<Dial>) -> Self {
+        dial.dials.store(true, Relaxed);
+        Self(dial)
+    }
+}
+
+impl Drop for Dialling {
+    fn drop(&mut self) {
+        self.0.dials.store(false, Relaxed);
+        self.0.stands.notify_one();
+    }
+}
+
 /// Measures how long it takes until a connection stands.
 #[derive(Clone)]
 pub(super) struct TimedConnector<S>(pub(super) S);
@@ -82,8 +101,7 @@ where
 
     fn call(&mut self, target: R) -> Self::Future {
         let began = Instant::now();
-        let wanted = DIAL.try_with(Arc::clone).ok();
-        wanted.iter().for_each(|dial| dial.dials.store(true, Relaxed));
+        let dialling = DIAL.try_with(Arc::clone).ok().map(Dialling::begin);
         let connecting = self.0.call(target);
         Box::pin(async move {
             let connected = connecting.await;
@@ -101,11 +119,67 @@ where
                     let _ = times.stands_since.set(Instant::now());
                 }
             });
-            if let Some(dial) = wanted {
-                dial.dials.store(false, Relaxed);
-                dial.stands.notify_one();
-            }
+            drop(dialling);
             connected
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        fetch::origins::{OriginSettings, Origins},
+        policy::{Policy, Rule},
+    };
+    use std::future::pending;
+    use tokio::time::{pause, sleep};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    async fn dial() -> Arc<Dial> {
+        let settings = OriginSettings {
+            max_per_origin: 1,
+            attempts: 1,
+            circuit: None,
+            circuits_open: Box::new(|_| ()),
+        };
+        let visit = Origins::new(settings).visit("https://a.example".to_owned(), false).await;
+        let rules = vec![Rule::parse("https://a.example").unwrap()];
+        let policy = Policy::new(rules, Vec::new(), Vec::new(), Vec::new());
+        Arc::new(Dial {
+            target: policy.approve("https://a.example/").unwrap(),
+            place: visit.ok().unwrap().place(),
+            times: Arc::default(),
+            looked_up: OnceLock::new(),
+            dials: AtomicBool::new(false),
+            stands: Notify::new(),
+        })
+    }
+
+    #[tokio::test]
+    async fn an_answer_has_its_time_from_when_there_is_a_connection() {
+        pause();
+        let dial = dial().await;
+        let began = tokio::time::Instant::now();
+        let none = dial.until_first_byte(pending::<()>(), 2 * SECOND).await;
+        assert_eq!((none, began.elapsed().as_secs()), (None, 2));
+        let some = dial.until_first_byte(async { 5 }, SECOND).await;
+        assert_eq!(some, Some(5));
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_never_stands_is_waited_for_as_long_as_it_is_made() {
+        pause();
+        let dial = dial().await;
+        let dialling = Dialling::begin(Arc::clone(&dial));
+        // Its own time limit drops it.
+        tokio::spawn(async move {
+            sleep(5 * SECOND).await;
+            drop(dialling);
+        });
+        let began = tokio::time::Instant::now();
+        let none = dial.until_first_byte(pending::<()>(), 2 * SECOND).await;
+        assert_eq!((none, began.elapsed().as_secs()), (None, 5));
     }
 }

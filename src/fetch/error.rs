@@ -2,7 +2,7 @@
 
 use super::{circuit::Conduct, resolver::NoAddress};
 use crate::policy::Denied;
-use std::{error::Error as _, time::Duration};
+use std::{error::Error as _, io, time::Duration};
 
 /// Why there is no document. The texts are for the log: they may name addresses.
 #[derive(Debug)]
@@ -13,6 +13,8 @@ pub enum Error {
     Name(String),
     /// No connection came about.
     Connect(String),
+    /// No connection came about, for want of something on this machine.
+    Unable(String),
     /// No TLS came about.
     Tls(String),
     /// No connection in time.
@@ -50,8 +52,7 @@ impl Error {
     /// What it says of the origin.
     pub fn conduct(&self) -> Conduct {
         match self {
-            Self::Name(_)
-            | Self::Connect(_)
+            Self::Connect(_)
             | Self::Tls(_)
             | Self::ConnectTimeout
             | Self::Reset(_)
@@ -59,14 +60,19 @@ impl Error {
             | Self::Status(500.., _)
             | Self::Protocol(_) => Conduct::Bad,
             Self::Status(_, _) | Self::Redirect(_) | Self::Unsupported(_) => Conduct::Good,
-            Self::Denied(_) | Self::CircuitOpen(_) | Self::Crowded => Conduct::Unknown,
+            // Whoever fails to answer about a name is not the origin.
+            Self::Name(_)
+            | Self::Unable(_)
+            | Self::Denied(_)
+            | Self::CircuitOpen(_)
+            | Self::Crowded => Conduct::Unknown,
         }
     }
 
     /// Whether the same request may fare better soon.
     pub(super) fn may_pass(&self) -> bool {
         match self {
-            Self::Connect(_) | Self::ConnectTimeout | Self::Reset(_) => true,
+            Self::Connect(_) | Self::Unable(_) | Self::ConnectTimeout | Self::Reset(_) => true,
             Self::Status(status, _) => matches!(status, 408 | 429 | 502..=504),
             _ => false,
         }
@@ -84,7 +90,7 @@ impl Error {
     /// never their words.
     pub(super) fn of(error: &reqwest::Error) -> Self {
         let mut cause = error.source();
-        let mut words = String::new();
+        let (mut words, mut is_ours) = (String::new(), false);
         while let Some(beneath) = cause {
             match beneath.downcast_ref::<NoAddress>() {
                 Some(NoAddress::Denied(denied)) => return Self::Denied(denied.clone()),
@@ -94,17 +100,26 @@ impl Error {
             if let Some(tls) = tls_error(beneath) {
                 return Self::Tls(tls.to_string());
             }
+            is_ours |= beneath.downcast_ref().is_some_and(is_want);
             words = beneath.to_string();
             cause = beneath.source();
         }
-        if error.is_timeout() {
-            Self::ConnectTimeout
-        } else if error.is_connect() {
-            Self::Connect(words)
-        } else {
-            Self::Protocol(words)
+        match (error.is_connect(), error.is_timeout()) {
+            (true, true) => Self::ConnectTimeout,
+            (true, false) if is_ours => Self::Unable(words),
+            (true, false) => Self::Connect(words),
+            (false, _) => Self::Protocol(words),
         }
     }
+}
+
+/// Whether this machine has no descriptor, no port, no memory or no way to where it is.
+fn is_want(error: &io::Error) -> bool {
+    use io::ErrorKind::{AddrNotAvailable, NetworkUnreachable, OutOfMemory};
+    // Too many files, of the process or of the system; no room for buffers.
+    const NO_FILES: [i32; 3] = [24, 23, 105];
+    matches!(error.kind(), AddrNotAvailable | NetworkUnreachable | OutOfMemory)
+        || error.raw_os_error().is_some_and(|code| NO_FILES.contains(&code))
 }
 
 /// Whether there was an answer, that cannot be read.

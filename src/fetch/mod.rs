@@ -4,7 +4,9 @@
 //! which only the policy can make. A connection goes to an address that was judged for
 //! this very request: the lookup happens when a connection is needed, the answer is
 //! judged, and what is judged is what is dialled. There are no redirects, no proxies
-//! and no retries but what the caller of this module does.
+//! and no retries but what the caller of this module does. (Where a connection that is there
+//! turns out to be closed before any of a request is written, another one is made, by a
+//! lookup and a judgement of its own.)
 //!
 //! Each rule has connections of its own, so that what one rule permits is of no use to
 //! another.
@@ -27,7 +29,7 @@ pub use circuit::{CircuitSettings, Conduct};
 pub use document::{ContentTypes, Document};
 pub use error::{Error, Unsupported};
 pub use gunzip::{Corrupt, Gunzip};
-pub use origins::{OriginSettings, ShownOrigin, Visit};
+pub use origins::{Asked, OriginSettings, PlaceAtOrigin, ShownOrigin, Visit};
 pub use retry::Decision;
 pub use times::Times;
 pub use tls::{RootsError, roots};
@@ -72,11 +74,15 @@ pub struct Settings {
 }
 
 /// A connection of HTTP/2 on which nothing came for so long is asked whether it is still
-/// there,
-const ASK_AFTER: Duration = Duration::from_secs(2);
-/// and is not where there is no answer for so long: before the answer to a request, which
-/// is then tried on another, must have begun.
-const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// there, and is not where there is no answer for as long again; or in a third of the time
+/// for the first byte each, so that a request may still be tried on another.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// How long a connection is kept that nobody uses: whoever is at the other end may go on
+/// sending.
+const IDLE: Duration = Duration::from_secs(15);
+/// What may be under way on one stream of HTTP/2 before it is read.
+const WINDOW: u32 = 256 * 1024;
 
 /// Fetches documents.
 pub struct Fetcher {
@@ -120,6 +126,10 @@ impl Fetcher {
         let Settings { hosts, nameservers, connect_timeout, .. } = settings;
         let resolver =
             Resolver::new(hosts, &nameservers, connect_timeout).map_err(BuildError::Client)?;
+        // Streams that nobody reads leave room for all others.
+        let streams = u32::try_from(settings.origins.max_per_origin).unwrap_or(u32::MAX);
+        let all_windows = WINDOW.saturating_mul(streams).min(i32::MAX.unsigned_abs());
+        let silence = SILENCE.min(settings.first_byte_timeout / 3);
         #[expect(clippy::disallowed_methods, reason = "the one place where clients are made")]
         let client = || {
             Client::builder()
@@ -130,8 +140,11 @@ impl Fetcher {
                 .retry(reqwest::retry::never())
                 .referer(false)
                 .connect_timeout(connect_timeout)
-                .http2_keep_alive_interval(ASK_AFTER)
-                .http2_keep_alive_timeout(ANSWER_WITHIN)
+                .pool_idle_timeout(IDLE)
+                .http2_initial_stream_window_size(WINDOW)
+                .http2_initial_connection_window_size(all_windows)
+                .http2_keep_alive_interval(silence)
+                .http2_keep_alive_timeout(silence)
                 .dns_resolver(JudgingResolver(resolver.clone()))
                 .connector_layer(tower::layer::layer_fn(TimedConnector))
                 .build()
@@ -148,26 +161,16 @@ impl Fetcher {
         Ok(Self { clients, authorizations, resolver, origins, first_byte_timeout, content_types })
     }
 
-    /// Reads the authorization files again. Says which one cannot be used any more; its last
-    /// value stays in force.
-    pub fn refresh(&self) -> Result<(), String> {
-        let all = self.authorizations.iter().flatten();
-        let refreshed = all.map(|authorization| {
-            let path = authorization.path().display();
-            authorization.refresh().map_err(|unusable| format!("{path}: {unusable}"))
-        });
-        // Each of them, whatever the others are.
-        refreshed.fold(Ok(()), Result::and)
-    }
-
-    /// Whether there is anything to refresh.
-    pub fn has_authorizations(&self) -> bool {
-        self.authorizations.iter().any(Option::is_some)
+    /// Reads the authorization files again, and looks which origins are left alone by now.
+    /// Files may take their time.
+    pub fn refresh(&self) {
+        self.authorizations.iter().flatten().for_each(Authorization::refresh);
+        self.origins.recount();
     }
 
     /// Every address of the host of a target, judged or not, as it is now.
     pub async fn addresses(&self, target: &ApprovedTarget) -> Result<Vec<IpAddr>, Error> {
-        let found = self.resolver.addresses(target).await;
+        let found = self.resolver.addresses(target, ()).await;
         found.map_err(|none| Error::Name(none.to_string()))
     }
 
@@ -188,7 +191,12 @@ impl Fetcher {
     /// Asks for a document at the end of a route, on a visit to its origin; returns when the
     /// head of the answer is there and promises one. How long the parts took stands in
     /// `times`, also where this fails or is given up.
-    pub async fn get(&self, route: &Route, times: &Arc<Times>) -> Result<Document, Error> {
+    pub async fn get(
+        &self,
+        route: &Route,
+        place: PlaceAtOrigin,
+        times: &Arc<Times>,
+    ) -> Result<Document, Error> {
         let target = route.target();
         let client = self.clients.get(target.rule_index());
         let client = client.ok_or(Error::Connect("no client for the rule".to_owned()))?;
@@ -207,6 +215,7 @@ impl Fetcher {
         tokio::task::yield_now().await;
         let dial = Arc::new(Dial {
             target: target.clone(),
+            place,
             times: Arc::clone(times),
             looked_up: OnceLock::new(),
             dials: AtomicBool::new(false),

@@ -20,10 +20,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// So many are remembered.
 const MOST: usize = 1024;
+/// So many requests may wait for one of them.
+const WAITING: usize = 512;
 
 /// What all origins are held to.
 pub struct OriginSettings {
-    /// Requests to one at a time; as many more may wait for that.
+    /// Requests to one at a time.
     pub max_per_origin: usize,
     /// How often a document is asked for.
     pub attempts: u32,
@@ -38,7 +40,8 @@ pub struct OriginSettings {
 pub struct ShownOrigin {
     /// Scheme, host and port.
     pub origin: String,
-    /// `closed`, `open`, or `probing` where one request finds out how it is.
+    /// `closed`; `open`; `due`, where the next request finds out how it is; or `probing`, where
+    /// one does.
     pub circuit: &'static str,
     /// Failures in a row.
     pub failures: u32,
@@ -77,14 +80,25 @@ pub(super) enum Refused {
     Crowd,
 }
 
+/// A place among the requests to an origin, until its last clone is dropped: a lookup that
+/// nobody can give up has one, too.
+#[derive(Clone)]
+pub struct PlaceAtOrigin {
+    _permit: Arc<OwnedSemaphorePermit>,
+}
+
 /// A request to an origin, from before it is sent until all of its answer is there.
 pub struct Visit {
     origins: Arc<Origins>,
     origin: Arc<Origin>,
     pass: Pass,
-    _place: OwnedSemaphorePermit,
+    place: PlaceAtOrigin,
+    began: Instant,
     is_noted: bool,
 }
+
+/// An origin that was asked, and may have to be again.
+pub struct Asked(Arc<Origin>);
 
 impl Origins {
     pub(super) fn new(settings: OriginSettings) -> Arc<Self> {
@@ -103,14 +117,15 @@ impl Origins {
             Ok(place) => place,
             Err(_) => {
                 origin.let_wait()?;
-                let _waiting = Waiting::begin(&origin, self.settings.max_per_origin)?;
+                let _waiting = Waiting::begin(&origin)?;
                 // Nobody closes it.
                 places().acquire_owned().await.map_err(|_| Refused::Crowd)?
             }
         };
         let pass = origin.pass(is_retry)?;
         let origins = Arc::clone(self);
-        Ok(Visit { origins, origin, pass, _place: place, is_noted: false })
+        let (place, began) = (PlaceAtOrigin { _permit: Arc::new(place) }, Instant::now());
+        Ok(Visit { origins, origin, pass, place, began, is_noted: false })
     }
 
     /// All that are remembered, those in trouble first.
@@ -168,8 +183,14 @@ impl Origins {
         }
     }
 
+    /// Tells how many are left alone; time alone changes it, too.
+    pub(super) fn recount(&self) {
+        self.count(&self.known());
+    }
+
     fn count(&self, known: &HashMap<String, Arc<Origin>>) {
-        let open = known.values().filter(|origin| origin.is_left_alone()).count();
+        let now = Instant::now();
+        let open = known.values().filter(|origin| origin.is_left_alone(now)).count();
         (self.settings.circuits_open)(open);
     }
 
@@ -193,18 +214,25 @@ impl Origin {
     fn pass(&self, is_retry: bool) -> Result<Pass, Refused> {
         let (mut state, now) = (self.state(), Instant::now());
         state.asked = now;
+        let pass = match &mut state.circuit {
+            None => Pass::Usual(0),
+            Some(circuit) => circuit.pass(now).map_err(|wait| Refused::Open(jittered(wait)))?,
+        };
+        // Who is turned away adds nothing to what may be said again.
         if !is_retry {
             state.budget.request(now);
         }
-        match &mut state.circuit {
-            None => Ok(Pass::Usual),
-            Some(circuit) => circuit.pass(now).map_err(|wait| Refused::Open(jittered(wait))),
-        }
+        Ok(pass)
     }
 
-    fn is_left_alone(&self) -> bool {
+    /// How a request passes that nothing depends on.
+    fn usual(&self) -> Pass {
+        self.state().circuit.as_ref().map_or(Pass::Usual(0), Circuit::usual)
+    }
+
+    fn is_left_alone(&self, now: Instant) -> bool {
         let state = self.state();
-        state.circuit.as_ref().is_some_and(|circuit| circuit.state() != State::Closed)
+        state.circuit.as_ref().is_some_and(|circuit| circuit.refuses(now).is_some())
     }
 
     /// Returns whether it is left alone from now on, or no longer, if that has changed.
@@ -222,7 +250,8 @@ impl Origin {
         let circuit = state.circuit.as_ref();
         let (name, open_for) = match circuit.map_or(State::Closed, Circuit::state) {
             State::Closed => (CLOSED, None),
-            State::Open { until, .. } => ("open", Some(until.saturating_duration_since(now))),
+            State::Open { until, .. } if until <= now => ("due", None),
+            State::Open { until, .. } => ("open", Some(until - now)),
             State::Probing { .. } => ("probing", None),
         };
         ShownOrigin {
@@ -246,8 +275,8 @@ fn jittered(wait: Duration) -> Duration {
 struct Waiting<'a>(&'a Origin);
 
 impl<'a> Waiting<'a> {
-    fn begin(origin: &'a Origin, most: usize) -> Result<Self, Refused> {
-        let waits = |waiting| (waiting < most).then_some(waiting + 1);
+    fn begin(origin: &'a Origin) -> Result<Self, Refused> {
+        let waits = |waiting| (waiting < WAITING).then_some(waiting + 1);
         match origin.waiting.fetch_update(Relaxed, Relaxed, waits) {
             Ok(_) => Ok(Self(origin)),
             Err(_) => Err(Refused::Crowd),
@@ -262,14 +291,41 @@ impl Drop for Waiting<'_> {
 }
 
 impl Visit {
+    /// How long it has taken.
+    pub fn age(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// Its place, to be kept by what cannot be given up.
+    pub fn place(&self) -> PlaceAtOrigin {
+        self.place.clone()
+    }
+
+    /// The head of a document is there. If this finds out how the origin is, that is known
+    /// now, however long whoever asked takes to read on.
+    pub fn answered(&mut self) {
+        if self.pass == Pass::Probe {
+            self.tell(Conduct::Good);
+            self.pass = self.origin.usual();
+        }
+    }
+
     /// It is over, and the origin did so.
-    pub fn over(mut self, conduct: Conduct) {
+    pub fn over(mut self, conduct: Conduct) -> Asked {
         self.note(conduct);
+        Asked(Arc::clone(&self.origin))
     }
 
     /// It failed for the so-manieth time, with so much time left: what becomes of the
-    /// document, where the failure is one that may pass.
-    pub fn failed(mut self, error: &Error, attempts: u32, left: Duration) -> Option<Decision> {
+    /// document, where the failure is one that may pass. Those who were asked before in the
+    /// same attempt are asked again, too.
+    pub fn failed(
+        mut self,
+        error: &Error,
+        attempts: u32,
+        left: Duration,
+        before: &[Asked],
+    ) -> Option<Decision> {
         self.note(error.conduct());
         let retry_after = match error {
             Error::Status(_, retry_after) => *retry_after,
@@ -277,10 +333,21 @@ impl Visit {
         };
         let most = self.origins.settings.attempts;
         let failed = Failed { attempts, most, retry_after, left, roll: fastrand::f64() };
-        error.may_pass().then(|| self.decide(failed))
+        error.may_pass().then(|| self.decide(failed, before))
     }
 
-    fn decide(&self, failed: Failed) -> Decision {
+    fn decide(&self, failed: Failed, before: &[Asked]) -> Decision {
+        let decision = self.decide_here(failed);
+        let is_other = |asked: &&Asked| !Arc::ptr_eq(&asked.0, &self.origin);
+        let mut others = before.iter().filter(is_other);
+        let pays = |asked: &Asked| asked.0.state().budget.pay(Instant::now());
+        match decision {
+            Decision::Retried(_) if !others.all(pays) => Decision::BudgetExhausted,
+            decision => decision,
+        }
+    }
+
+    fn decide_here(&self, failed: Failed) -> Decision {
         let (mut state, now) = (self.origin.state(), Instant::now());
         let is_open = |circuit: &Circuit| circuit.refuses(now).is_some();
         if failed.attempts < failed.most && state.circuit.as_ref().is_some_and(is_open) {
@@ -290,9 +357,12 @@ impl Visit {
     }
 
     fn note(&mut self, conduct: Conduct) {
-        if std::mem::replace(&mut self.is_noted, true) {
-            return;
+        if !std::mem::replace(&mut self.is_noted, true) {
+            self.tell(conduct);
         }
+    }
+
+    fn tell(&self, conduct: Conduct) {
         let Some(is_open) = self.origin.note(self.pass, conduct) else { return };
         let origin = &self.origin.name;
         if is_open {
@@ -300,7 +370,7 @@ impl Visit {
         } else {
             tracing::info!(origin, "the origin is well again");
         }
-        self.origins.count(&self.origins.known());
+        self.origins.recount();
     }
 }
 
@@ -313,6 +383,7 @@ impl Drop for Visit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::VecDeque;
     use tokio::task::yield_now;
 
     fn origins(max_per_origin: usize) -> (Arc<Origins>, Arc<AtomicUsize>) {
@@ -329,6 +400,14 @@ mod tests {
 
     async fn visit(origins: &Arc<Origins>, name: &str) -> Result<Visit, Refused> {
         origins.visit(name.to_owned(), false).await
+    }
+
+    /// Until so many wait for the first origin.
+    async fn waits_for(origins: &Origins, count: usize) {
+        let origin = origins.origin("https://a".to_owned());
+        while origin.waiting.load(Relaxed) < count {
+            yield_now().await;
+        }
     }
 
     async fn fail(origins: &Arc<Origins>, name: &str) {
@@ -354,6 +433,114 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_origin_that_nobody_asks_any_more_is_not_left_alone_for_ever() {
+        let open = Arc::new(AtomicUsize::new(0));
+        let told = Arc::clone(&open);
+        let origins = Origins::new(OriginSettings {
+            max_per_origin: 1,
+            attempts: 1,
+            circuit: Some(CircuitSettings { failures: 1, open_for: Duration::from_millis(20) }),
+            circuits_open: Box::new(move |open| told.store(open, Relaxed)),
+        });
+        visit(&origins, "https://a").await.ok().unwrap().over(Conduct::Bad);
+        assert_eq!((open.load(Relaxed), origins.shown()[0].circuit), (1, "open"));
+
+        while origins.shown()[0].circuit == "open" {
+            yield_now().await;
+        }
+        origins.recount();
+
+        assert_eq!((open.load(Relaxed), origins.shown()[0].circuit), (0, "due"));
+    }
+
+    #[tokio::test]
+    async fn who_redirects_pays_for_what_is_tried_again_behind_it() {
+        let (origins, _) = origins(1);
+        let error = Error::Status(503, None);
+        let mut retried = 0;
+        for number in 0..30 {
+            let before = visit(&origins, "https://a").await.ok().unwrap().over(Conduct::Good);
+            let behind = visit(&origins, &format!("https://{number}")).await.ok().unwrap();
+            let decision = behind.failed(&error, 1, Duration::from_secs(9), &[before]);
+            retried += usize::from(matches!(decision, Some(Decision::Retried(_))));
+        }
+        // A fifth of thirty, however many origins are behind it.
+        assert_eq!(retried, 6);
+    }
+
+    #[tokio::test]
+    async fn a_retry_is_no_request_that_buys_others() {
+        let (origins, _) = origins(1);
+        for _ in 0..100 {
+            let retry = origins.visit("https://a".to_owned(), true).await;
+            retry.ok().unwrap().over(Conduct::Good);
+        }
+        let origin = origins.origin("https://a".to_owned());
+        let pays = || origin.state().budget.pay(Instant::now());
+        assert_eq!((0..100).take_while(|_| pays()).count(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_probe_that_is_left_is_made_by_the_next_and_one_that_is_answered_is_over() {
+        let (origins, open) = probing();
+        let probes = || async {
+            loop {
+                if let Ok(visit) = visit(&origins, "https://a").await {
+                    return visit;
+                }
+                yield_now().await;
+            }
+        };
+        drop(probes().await);
+        let mut second = probes().await;
+        assert_eq!((second.pass, open.load(Relaxed)), (Pass::Probe, 1));
+        second.answered();
+        assert_eq!(open.load(Relaxed), 0);
+        // From there on it is one of many.
+        second.over(Conduct::Bad);
+        assert_eq!((open.load(Relaxed), origins.shown()[0].failures), (0, 1));
+    }
+
+    /// One that has failed a moment ago.
+    fn probing() -> (Arc<Origins>, Arc<AtomicUsize>) {
+        let open = Arc::new(AtomicUsize::new(1));
+        let told = Arc::clone(&open);
+        let origins = Origins::new(OriginSettings {
+            max_per_origin: 1,
+            attempts: 1,
+            circuit: Some(CircuitSettings { failures: 2, open_for: Duration::from_millis(1) }),
+            circuits_open: Box::new(move |open| told.store(open, Relaxed)),
+        });
+        let origin = origins.origin("https://a".to_owned());
+        for _ in 0..2 {
+            origin.note(Pass::Usual(0), Conduct::Bad);
+        }
+        (origins, open)
+    }
+
+    #[tokio::test]
+    async fn who_is_turned_away_buys_no_retries() {
+        let (origins, _) = origins(1);
+        fail(&origins, "https://a").await;
+        for _ in 0..100 {
+            assert!(visit(&origins, "https://a").await.is_err());
+        }
+        let origin = origins.origin("https://a".to_owned());
+        let failed = Failed {
+            attempts: 1,
+            most: 9,
+            retry_after: None,
+            left: Duration::from_secs(9),
+            roll: 0.0,
+        };
+        let now = Instant::now();
+        let retried = |_: &i32| {
+            failed.decide(&mut origin.state().budget, now) == Decision::Retried(Duration::ZERO)
+        };
+        assert_eq!((0..100).take_while(retried).count(), 3);
+    }
+
+    #[tokio::test]
     async fn who_goes_away_says_nothing_of_an_origin() {
         let (origins, open) = origins(1);
         for _ in 0..100 {
@@ -364,7 +551,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn so_many_are_there_at_a_time_and_as_many_wait() {
+    async fn so_many_are_there_at_a_time_and_so_many_wait() {
         let (origins, _) = origins(2);
         let one = visit(&origins, "https://a").await.ok().unwrap();
         let _two = visit(&origins, "https://a").await.ok().unwrap();
@@ -374,22 +561,24 @@ mod tests {
                 async move { visit(&origins, "https://a").await }
             })
         };
-        let (third, fourth) = (wait(), wait());
-        yield_now().await;
+        let mut waiting: VecDeque<_> = (0..WAITING).map(|_| wait()).collect();
+        waits_for(&origins, WAITING).await;
 
         assert_eq!(visit(&origins, "https://a").await.err(), Some(Refused::Crowd));
         assert!(visit(&origins, "https://b").await.is_ok());
         assert_eq!(origins.shown()[0].in_flight, 2);
         drop(one);
-        let third = third.await.unwrap().ok().unwrap();
-        // Who gave up makes room.
-        fourth.abort();
-        assert!(fourth.await.is_err_and(|error| error.is_cancelled()));
-        let fifth = wait();
-        yield_now().await;
-        assert!(!fifth.is_finished());
-        drop(third);
-        assert!(fifth.await.unwrap().is_ok());
+        let first = waiting.pop_front().unwrap().await.unwrap().ok().unwrap();
+        // Who gives up makes room.
+        let gives_up = waiting.pop_front().unwrap();
+        gives_up.abort();
+        assert!(gives_up.await.is_err_and(|error| error.is_cancelled()));
+        waiting.extend([wait(), wait()]);
+        waits_for(&origins, WAITING).await;
+        assert_eq!(visit(&origins, "https://a").await.err(), Some(Refused::Crowd));
+        drop(first);
+        let next = waiting.pop_front().unwrap().await.unwrap();
+        assert!(next.is_ok());
     }
 
     #[tokio::test]
@@ -437,7 +626,7 @@ mod tests {
         let more = visit(&origins, "https://more").await;
         assert!(more.is_ok());
         assert_eq!(origins.shown().len(), MOST);
-        kept.into_iter().for_each(|visit| visit.over(Conduct::Bad));
+        kept.into_iter().for_each(|visit| drop(visit.over(Conduct::Bad)));
         assert_eq!(open.load(Relaxed), 0);
         visit(&origins, "https://0").await.ok().unwrap().over(Conduct::Bad);
         assert_eq!(open.load(Relaxed), 1);
@@ -449,7 +638,7 @@ mod tests {
         let failed = async |name, status, attempts| {
             let left = Duration::from_secs(9);
             let error = Error::Status(status, Some(Duration::from_secs(1)));
-            visit(&origins, name).await.ok().unwrap().failed(&error, attempts, left)
+            visit(&origins, name).await.ok().unwrap().failed(&error, attempts, left, &[])
         };
         let second = Some(Decision::Retried(Duration::from_secs(1)));
         assert_eq!(failed("https://a", 503, 1).await, second);

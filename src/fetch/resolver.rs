@@ -10,22 +10,28 @@ use hickory_resolver::{
 };
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use std::{
-    collections::BTreeMap,
-    error, fmt,
-    net::{IpAddr, SocketAddr},
+    collections::{BTreeMap, VecDeque},
+    error, fmt, io,
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
     sync::Arc,
     time::{Duration, Instant},
 };
+use tokio::{sync::Semaphore, task::spawn_blocking};
 
 /// So many addresses of a name are tried in turn: the time for a connection is divided
 /// among them.
-const TRIED: usize = 4;
+const TRIED: usize = 8;
+/// So many lookups of the system are under way at a time: each holds a thread of a few
+/// hundred, and nobody can end it.
+const LOOKUPS: usize = 256;
 /// Out of the time for a connection, one question to a name server has one part in this.
 const PART: u32 = 3;
 
 /// Knows what names lead to.
 #[derive(Clone)]
 pub(super) struct Resolver {
+    /// Room for lookups of the system.
+    lookups: Arc<Semaphore>,
     /// Names with fixed addresses.
     hosts: Arc<BTreeMap<String, Vec<IpAddr>>>,
     /// Who is asked about others; none: the system.
@@ -40,20 +46,32 @@ impl Resolver {
         connect_timeout: Duration,
     ) -> Result<Self, String> {
         let asked = (!nameservers.is_empty()).then(|| asking(nameservers, connect_timeout));
-        Ok(Self { hosts: Arc::new(hosts), servers: asked.transpose()? })
+        let (lookups, hosts) = (Arc::new(Semaphore::new(LOOKUPS)), Arc::new(hosts));
+        Ok(Self { lookups, hosts, servers: asked.transpose()? })
     }
 
-    /// Every address of a name, as they are now: nothing is remembered.
-    async fn look_up(&self, name: &str) -> Result<Vec<IpAddr>, NoAddress> {
+    /// Every address of a name, as they are now: nothing is remembered. As long as it takes,
+    /// whether or not anyone waits for it, it keeps what is handed over.
+    async fn look_up(
+        &self,
+        name: &str,
+        keeps: impl Send + 'static,
+    ) -> Result<Vec<IpAddr>, NoAddress> {
         if let Some(fixed) = self.hosts.get(name) {
             return Ok(fixed.clone());
         }
         let failed = |error: &dyn error::Error| NoAddress::Lookup(error.to_string());
         match &self.servers {
             None => {
-                let found = tokio::net::lookup_host((name, 0)).await;
-                let found = found.map_err(|error| failed(&error))?;
-                Ok(found.map(|address| address.ip()).collect())
+                let room = Arc::clone(&self.lookups).acquire_owned().await;
+                let name = name.to_owned();
+                let asking = spawn_blocking(move || {
+                    let _keeps = (room, keeps);
+                    let found = (name.as_str(), 0).to_socket_addrs()?;
+                    io::Result::Ok(found.map(|address| address.ip()).collect())
+                });
+                let found = asking.await.map_err(|error| failed(&error))?;
+                found.map_err(|error| failed(&error))
             }
             Some(servers) => {
                 let mut name = DnsName::from_ascii(name).map_err(|error| failed(&error))?;
@@ -69,11 +87,12 @@ impl Resolver {
     pub(super) async fn addresses(
         &self,
         target: &ApprovedTarget,
+        keeps: impl Send + 'static,
     ) -> Result<Vec<IpAddr>, NoAddress> {
         let host = target.host();
         let found = match target.literal() {
             Some(literal) => vec![literal.ip()],
-            None => self.look_up(host.strip_suffix('.').unwrap_or(host)).await?,
+            None => self.look_up(host.strip_suffix('.').unwrap_or(host), keeps).await?,
         };
         if found.is_empty() { Err(NoAddress::Empty) } else { Ok(found) }
     }
@@ -94,11 +113,27 @@ fn asking(nameservers: &[SocketAddr], connect_timeout: Duration) -> Result<Tokio
     let options = builder.options_mut();
     options.timeout = connect_timeout / PART;
     options.attempts = 1;
+    // One that says nothing holds up nobody.
+    options.num_concurrent_reqs = nameservers.len();
     options.cache_size = 0;
     options.edns0 = true;
     options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
     options.use_hosts_file = ResolveHosts::Never;
     builder.build().map_err(|error| error.to_string())
+}
+
+/// A few of the addresses, of both families if there are both: perhaps only one of them can
+/// be reached from here.
+fn tried(judged: &[SocketAddr]) -> Vec<SocketAddr> {
+    let first = judged.first().is_some_and(SocketAddr::is_ipv4);
+    let (mut ours, mut others): (VecDeque<_>, VecDeque<_>) =
+        judged.iter().copied().partition(|address| address.is_ipv4() == first);
+    let mut tried = Vec::with_capacity(TRIED);
+    while tried.len() < TRIED && !(ours.is_empty() && others.is_empty()) {
+        tried.extend(ours.pop_front());
+        std::mem::swap(&mut ours, &mut others);
+    }
+    tried
 }
 
 /// Resolves names and lets through what the policy allows for the request at hand.
@@ -111,10 +146,13 @@ impl Resolve for JudgingResolver {
         Box::pin(async move {
             let dial = dial.map_err(|_| NoAddress::Unasked)?;
             let began = Instant::now();
-            let answers = resolver.addresses(&dial.target).await?;
+            let place = dial.place.clone();
+            let answers = resolver.addresses(&dial.target, place).await?;
             let _ = dial.looked_up.set(began.elapsed());
-            let judged: Vec<SocketAddr> = dial.target.judge(&answers).map_err(NoAddress::Denied)?;
-            Ok(Box::new(judged.into_iter().take(TRIED)) as Addrs)
+            let judged = dial.target.judge(&answers);
+            let _ = dial.times.addresses.set(answers);
+            let judged = judged.map_err(NoAddress::Denied)?;
+            Ok(Box::new(tried(&judged).into_iter()) as Addrs)
         })
     }
 }
@@ -144,3 +182,30 @@ impl fmt::Display for NoAddress {
 }
 
 impl error::Error for NoAddress {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_addresses_of_both_families_are_tried() {
+        let check = |all: &[&str], expected: &[&str]| {
+            let parse = |text: &&str| SocketAddr::new(text.parse().unwrap(), 443);
+            let all: Vec<SocketAddr> = all.iter().map(parse).collect();
+            let expected: Vec<SocketAddr> = expected.iter().map(parse).collect();
+            assert_eq!(tried(&all), expected);
+        };
+        check(&[], &[]);
+        check(&["::1"], &["::1"]);
+        check(&["1.1.1.1", "1.1.1.2", "1.1.1.3"], &["1.1.1.1", "1.1.1.2", "1.1.1.3"]);
+        let v4: Vec<String> = (1..=9).map(|last| format!("1.1.1.{last}")).collect();
+        let v6: Vec<String> = (1..=9).map(|last| format!("::{last}")).collect();
+        let [v4, v6] = [&v4, &v6].map(|all| all.iter().map(String::as_str).collect::<Vec<_>>());
+        check(
+            &[&v4[..], &v6].concat(),
+            &["1.1.1.1", "::1", "1.1.1.2", "::2", "1.1.1.3", "::3", "1.1.1.4", "::4"],
+        );
+        check(&["::1", "::2", "1.1.1.1", "::3"], &["::1", "1.1.1.1", "::2", "::3"]);
+        check(&v4, &v4[..TRIED]);
+    }
+}

@@ -89,7 +89,7 @@ impl Budget {
     }
 
     /// Takes a retry out of the budget, if there is one in it.
-    fn pay(&mut self, now: Instant) -> bool {
+    pub(super) fn pay(&mut self, now: Instant) -> bool {
         self.move_on(now);
         let sum = |of: fn(&Second) -> u32| self.seconds.iter().map(of).fold(0, u32::saturating_add);
         let allowed = (sum(|second| second.requests) / SHARE).max(LEAST);

@@ -1,6 +1,7 @@
-//! How long the parts of a fetch took.
+//! How long the parts of a fetch took, and what came of the lookup.
 
 use std::{
+    net::IpAddr,
     sync::OnceLock,
     time::{Duration, Instant},
 };
@@ -14,6 +15,7 @@ pub struct Times {
     pub(super) stands_since: OnceLock<Instant>,
     first_byte: OnceLock<Duration>,
     body_began: OnceLock<Instant>,
+    pub(super) addresses: OnceLock<Vec<IpAddr>>,
 }
 
 impl Default for Times {
@@ -25,6 +27,7 @@ impl Default for Times {
             stands_since: OnceLock::new(),
             first_byte: OnceLock::new(),
             body_began: OnceLock::new(),
+            addresses: OnceLock::new(),
         }
     }
 }
@@ -38,6 +41,11 @@ impl Times {
     /// Resolving the name.
     pub fn dns(&self) -> Option<Duration> {
         self.dns.get().copied()
+    }
+
+    /// What the lookup found, where there was one.
+    pub fn addresses(&self) -> Option<&[IpAddr]> {
+        self.addresses.get().map(Vec::as_slice)
     }
 
     /// TCP and TLS.

@@ -1,11 +1,12 @@
 //! What only the operator may see, on the admin listener alone.
 
 use super::{
-    layers::{BodyKind, too_large},
+    layers::{BodyKind, declared_length, too_large},
     problem::Refusal,
     router::{Decoding, Shown},
 };
 use crate::{
+    decode::too_slow,
     failure::{Code, Failure, Fault},
     telemetry::Recent,
 };
@@ -53,7 +54,10 @@ pub(super) async fn explain(
         let detail = "send application/json, such as {\"source\": \"https://...\"}";
         return Err(Failure::new(Code::UnsupportedMediaType, detail).into());
     }
-    let body = to_bytes(body, MOST).await.map_err(|_| too_large(MOST as u64))?;
+    let is_short = declared_length(&parts.headers).is_some_and(|said| said <= MOST as u64);
+    let body = to_bytes(body, MOST).await;
+    // What is short and does not come is too slow.
+    let body = body.map_err(|_| if is_short { too_slow() } else { too_large(MOST as u64) })?;
     let question: Question = serde_json::from_slice(&body).map_err(|error| {
         if error.is_data() {
             let detail = "the body must be a JSON object with one field, source: a URL";

@@ -124,7 +124,7 @@ pub(super) const fn entry(code: Code) -> Entry {
             S::FAILED_DEPENDENCY,
             "The source fails and is left alone for a while",
             true,
-            "Wait as long as Retry-After says and try again. Nothing was asked of the source.",
+            "Wait as long as Retry-After says and try again. Nothing was asked of that host.",
         ),
         Code::DocumentTooLarge => (
             S::FAILED_DEPENDENCY,

@@ -77,6 +77,11 @@ impl Pool {
         }
     }
 
+    /// Someone is turned away for want of what only this pool's decodes take.
+    pub fn turned_away(&self) {
+        self.shed(Shed::QueueFull);
+    }
+
     fn shed(&self, shed: Shed) -> Shed {
         match shed {
             Shed::QueueFull => self.0.metrics.queue_full.inc(),

@@ -38,6 +38,18 @@ impl Addresses {
         Ok(())
     }
 
+    /// What is said of an address that may be connected to, and of those within it.
+    pub(super) fn why_allowed(&self, address: IpAddr) -> String {
+        let mut why = why_allowed(address);
+        if let IpAddr::V6(outer) = address {
+            for (form, inner) in embedded(outer, &self.nat64_prefixes) {
+                let inner_why = why_allowed(inner.into());
+                why.push_str(&format!("; it is {inner} ({form}), {inner_why}"));
+            }
+        }
+        why
+    }
+
     fn judge_one(&self, target: SocketAddr, exceptions: &[Exception]) -> Result<(), String> {
         let address = target.ip();
         if let Some(network) = metadata(address) {
@@ -59,8 +71,8 @@ impl Addresses {
     }
 }
 
-/// What is said of an address that may be connected to.
-pub(super) fn why_allowed(address: IpAddr) -> String {
+/// What is said of one form of an address that may be connected to.
+fn why_allowed(address: IpAddr) -> String {
     match row(address) {
         None => "public".to_owned(),
         Some(row) if row.reachable => format!("in {}, {}: public", row.network, row.name),
@@ -112,6 +124,22 @@ mod tests {
         check(&none, &[], "::1", "::1 is in ::1/128, Loopback Address");
         check(&none, &[], "fd00::1", "fd00::1 is in fc00::/7, Unique-Local");
         check(&none, &[], "192.0.0.9", "");
+    }
+
+    #[test]
+    fn what_is_allowed_says_why() {
+        let none = addresses(&[], &[], &[]);
+        let check = |address: &str, expected| {
+            assert_eq!(none.why_allowed(address.parse().unwrap()), expected);
+        };
+        check("93.184.216.34", "public");
+        check("192.0.0.9", "in 192.0.0.9/32, Port Control Protocol Anycast: public");
+        check("10.0.0.1", "in 10.0.0.0/8, Private-Use: permitted by the rule");
+        check(
+            "64:ff9b::10.0.0.1",
+            "in 64:ff9b::/96, IPv4-IPv6 Translat.: public; it is 10.0.0.1 (NAT64), in 10.0.0.0/8, \
+             Private-Use: permitted by the rule",
+        );
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! The way to a document, redirect by redirect.
 
-use super::{ApprovedTarget, Denied, DeniedKind, Policy, source::check_text};
+use super::{
+    ApprovedTarget, Denied, DeniedKind, Policy,
+    source::{Source, check_text},
+};
+use url::Url;
 
 /// A URL, and where it has redirected to so far: each hop judged in full.
 #[derive(Debug)]
@@ -56,6 +60,15 @@ impl Route {
         let no_url = || self.astray("the source redirects to what is no URL");
         // As from a caller, nothing is mended.
         check_text(location).map_err(|_| no_url())?;
+        // One that names a host is held to what holds for the URL of a caller.
+        let whole = match location.strip_prefix("//") {
+            Some(_) => Some(format!("{}:{location}", here.scheme())),
+            None => Url::parse(location).is_ok().then(|| location.to_owned()),
+        };
+        if let Some(Err(denied)) = whole.map(|whole| Source::parse(&whole)) {
+            let is_malformed = denied.kind == DeniedKind::MalformedUrl;
+            return Err(if is_malformed { no_url() } else { self.there(denied) });
+        }
         let next = here.join(location).map_err(|_| no_url())?;
         if here.scheme() == "https" && next.scheme() == "http" {
             return Err(self.astray("the source redirects from https to http"));
@@ -63,11 +76,14 @@ impl Route {
         let approved = Policy(self.target.grounds()).approve(next.as_str());
         approved.map_err(|denied| match denied.kind {
             DeniedKind::MalformedUrl => no_url(),
-            kind => {
-                let detail = format!("the source redirects, and there {}", denied.detail);
-                Denied::new(kind, detail, self.after_hops(&denied.reason))
-            }
+            _ => self.there(denied),
         })
+    }
+
+    /// What is denied where it redirects to.
+    fn there(&self, denied: Denied) -> Denied {
+        let detail = format!("the source redirects, and there {}", denied.detail);
+        Denied::new(denied.kind, detail, self.after_hops(&denied.reason))
     }
 
     fn astray(&self, detail: &str) -> Denied {
@@ -110,6 +126,11 @@ mod tests {
         check("https://a.example:8443/", Err(DeniedKind::Port));
         check("https://169.254.169.254/", Err(DeniedKind::Host));
         check("https://u@a.example/", Err(DeniedKind::Userinfo));
+        check("https://@a.example/", Err(DeniedKind::Userinfo));
+        check("//@a.example/", Err(DeniedKind::Userinfo));
+        check("https:////a.example/", Err(DeniedKind::Redirect));
+        check("////a.example/", Err(DeniedKind::Redirect));
+        check("https:two", Err(DeniedKind::Redirect));
         check("file:///etc/passwd", Err(DeniedKind::Scheme));
         check("http://a.example/", Err(DeniedKind::Redirect));
         check("/a b", Err(DeniedKind::Redirect));

@@ -2,7 +2,6 @@
 
 use super::{
     Grounds,
-    address::why_allowed,
     denied::Denied,
     source::{Source, without_secrets},
 };
@@ -88,7 +87,7 @@ impl ApprovedTarget {
     /// why not.
     pub fn explain(&self, answer: IpAddr) -> Result<String, String> {
         match self.judge(&[answer]) {
-            Ok(_) => Ok(why_allowed(answer)),
+            Ok(_) => Ok(self.grounds.addresses.why_allowed(answer)),
             Err(denied) => Err(denied.reason),
         }
     }

@@ -190,6 +190,16 @@ async fn at_a_terminal_the_same_is_said() {
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(stderr.starts_with(&format!("blueprint-decoder: {code}")), "{stderr}");
     }
+    // By the name servers of the configuration.
+    let names = NameServer::start().await;
+    names.at("inner.test", &["10.0.0.1"]);
+    let asking = format!(
+        "[egress]\nallow = [\"https://inner.test\"]\nnameservers = [\"{}\"]\n",
+        names.address
+    );
+    let output = check_url(asking, "https://inner.test/".to_owned()).await;
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(stdout.contains("  address  10.0.0.1: denied, inner.test, "), "{output:?}");
     // Where the service would listen.
     let own = format!(
         "[server]\nbind = \"127.0.0.1:{port}\"\n[egress]\nallow = [{{ url = \"http://*:{port}\", \

@@ -136,7 +136,8 @@ async fn what_breaks_off_or_breaks_the_rules_is_the_failure_of_the_source() {
 #[tokio::test]
 async fn a_connection_that_falls_silent_is_noticed_and_replaced() {
     let source = Http2Source::start(&[Some(good), None, Some(good)]).await;
-    let app = allowed(&source, "").await;
+    let times = "first_byte_timeout = \"20s\"\ntotal_timeout = \"30s\"";
+    let app = allowed(&source, times).await;
     assert_eq!(decode(&app, &source).await.status, 200);
     assert_eq!(source.seen(), (1, 1));
 
@@ -146,10 +147,17 @@ async fn a_connection_that_falls_silent_is_noticed_and_replaced() {
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(answer.json()["fetch"]["attempts"], 2);
     assert_eq!(source.seen(), (2, 3));
+
+    // Which is no time that was too short for a connection.
+    let source = Http2Source::start(&[None]).await;
+    let app = allowed(&source, &format!("attempts = 1\n{times}")).await;
+    decode(&app, &source).await.discreet_problem(424, "source_failed");
+    let attempts = &app.metrics().await["decoder_fetch_attempts_total{result=\"protocol\"}"];
+    assert_eq!(*attempts, 1.0);
 }
 
 #[tokio::test]
-async fn floods_end_with_the_budget_and_cost_no_memory() {
+async fn floods_end_with_the_budget_and_cost_little_memory() {
     let informational: Says = |stream| {
         let one = frame(Kind::Headers, END_HEADERS, stream, header(":status", "103"));
         one.repeat(2_000_000)

@@ -45,7 +45,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn name_servers_of_the_configuration_are_asked_and_no_others() {
+async fn name_servers_of_the_configuration_are_asked() {
     let world = World::new("").await;
     world.names.at("a.test", &["127.0.0.1"]);
 
@@ -146,6 +146,16 @@ async fn what_is_no_answer_is_none() {
         assert_eq!(answer.status, 424, "{name} {answer:?}");
     }
     assert_eq!(world.upstream.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_server_that_says_nothing_of_one_family_is_not_waited_for_for_ever() {
+    let world = World::new("").await;
+    world.names.on("half.test", Says::OnlyIpv4(Ipv4Addr::LOCALHOST));
+
+    let answer = world.decode("half.test").await;
+
+    assert_eq!(answer.status, 200, "{answer:?}");
 }
 
 #[tokio::test]

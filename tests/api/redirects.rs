@@ -129,7 +129,7 @@ async fn without_its_authorization_file_the_service_does_not_start() {
     let mut command = crate::support::app::program();
     let output = command.args(["serve", "--bind", "127.0.0.1:0", "--config"]).arg(file.path());
     let output = output.output().expect("it runs");
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(78));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("the authorization_file of docs is of no use"), "{said}");
 }

@@ -2,9 +2,10 @@
 
 use crate::support::{
     app::{Answer, TestApp},
+    raw::Raw,
     upstream::{
         Gate, Reply,
-        Step::{Hold, Reset, Send, Wait},
+        Step::{Endless, Hold, Reset, Send, Wait},
         Upstream,
     },
 };
@@ -158,14 +159,14 @@ async fn a_source_that_does_not_begin_to_answer_is_given_up() {
     let late = Gate::default();
     let slowly = [Send("{*x".into()), Wait(late.clone()), Send("*}".into())];
     upstream.on("/slow", Reply::stream(slowly).chunked());
-    let app = TestApp::with_source(&upstream, "first_byte_timeout = \"300ms\"", "").await;
+    let app = TestApp::with_source(&upstream, "first_byte_timeout = \"1s\"", "").await;
     for _ in 0..2 {
         // On a new connection, and on one that is there.
         let began = Instant::now();
         let problem =
             decode(&app, &upstream, "/silent").await.discreet_problem(424, "source_timeout");
         assert_eq!(problem["attempts"], 1);
-        assert!(began.elapsed() >= Duration::from_millis(300), "{:?}", began.elapsed());
+        assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
         upstream.on("/quick", Reply::ok("{*x*}"));
         assert_eq!(decode(&app, &upstream, "/quick").await.status, 200);
     }
@@ -209,7 +210,8 @@ async fn a_source_that_is_down_is_left_alone_until_one_probe_finds_it_well() {
     let upstream = Upstream::tls().await;
     upstream.on("/", Reply::ok("").status(500));
     let probe = Gate::default();
-    upstream.on("/probe", Reply::stream([Wait(probe.clone()), Send("{*x*}".into())]));
+    let well = "HTTP/1.1 200 \r\nContent-Length: 5\r\n\r\n{*x*}";
+    upstream.on("/probe", [Wait(probe.clone()), Send(well.into())]);
     let other = Upstream::tls().await;
     other.on("/", Reply::ok("{*x*}"));
     let settings = "circuit.failures = 3\ncircuit.open_for = \"2s\"";
@@ -282,6 +284,26 @@ async fn a_probe_that_its_caller_leaves_is_made_by_the_next() {
 }
 
 #[tokio::test]
+async fn a_probe_whose_answer_is_not_read_keeps_nobody_out() {
+    let upstream = Upstream::tls().await;
+    upstream.on("/", Reply::ok("").status(500));
+    upstream.on("/endless", Reply::stream([Endless("{*x*}\n".repeat(1000).into())]));
+    upstream.on("/well", Reply::ok("{*x*}"));
+    let settings = "circuit.failures = 1\ncircuit.open_for = \"1ms\"";
+    let app = TestApp::with_source(&upstream, settings, "").await;
+    decode(&app, &upstream, "/").await.discreet_problem(424, "source_failed");
+
+    let body = json!({ "source": upstream.url("/endless"), "max_secrets": 10_000 });
+    let mut reader = Raw::connect(app.address).await;
+    reader.decode("reads-nothing", "Accept: application/x-ndjson\r\n", &body).await;
+    upstream.requested("/endless").await;
+    app.metrics_when(|metrics| metrics["decoder_circuits_open"] == 0.0).await;
+
+    assert_eq!(decode(&app, &upstream, "/well").await.status, 200);
+    drop(reader);
+}
+
+#[tokio::test]
 async fn the_short_deadlines_of_callers_open_no_circuit() {
     let upstream = Upstream::tls().await;
     upstream.on("/held", [Hold]);
@@ -292,6 +314,10 @@ async fn the_short_deadlines_of_callers_open_no_circuit() {
         let asking = app.asking(&body).header("X-Request-Timeout-Ms", deadline);
         Answer::of(asking).await.discreet_problem(504, "deadline_exceeded");
     }
+    // One of them surely after it was asked.
+    let asking = app.asking(&body).header("X-Request-Timeout-Ms", "1000");
+    let (answer, _) = tokio::join!(Answer::of(asking), upstream.requested("/held"));
+    answer.discreet_problem(504, "deadline_exceeded");
     assert_eq!(app.metrics().await["decoder_circuits_open"], 0.0);
     assert_eq!(decode(&app, &upstream, "/well").await.status, 200);
 }
@@ -321,14 +347,71 @@ async fn a_slow_origin_is_asked_by_so_many_and_holds_up_no_other() {
     })
     .await;
 
-    let crowded = decode(&app, &upstream, "/slow").await;
     let elsewhere = decode(&app, &other, "/").await;
 
-    let problem = crowded.discreet_problem(424, "source_failed");
-    assert_eq!((&problem["attempts"], &problem["retry_after_ms"]), (&json!(0), &json!(1000)));
     assert_eq!(elsewhere.status, 200);
     assert_eq!(circuit(&app, &upstream).await["in_flight"], 2);
     assert_eq!(upstream.requests().len(), 2);
     gate.open();
     assert_eq!(slow.join_all().await, [200; 4]);
+}
+
+#[tokio::test]
+async fn where_a_crowd_waits_for_an_origin_the_next_one_is_sent_away() {
+    const WAITING: usize = 512;
+    let upstream = Upstream::tls().await;
+    let gate = Gate::default();
+    upstream.on("/slow", Reply::stream([Wait(gate.clone()), Send("{*x*}".into())]).chunked());
+    let config = format!("{ADMIN}[overload]\nfetch = 1000\n");
+    let app = TestApp::with_source(&upstream, "max_per_origin = 1", &config).await;
+    let body = json!({ "source": upstream.url("/slow") });
+    let mut crowd = JoinSet::new();
+    for _ in 0..=WAITING {
+        let asking = app.asking(&body);
+        crowd.spawn(async move { Answer::of(asking).await.status });
+    }
+    upstream.requested("/slow").await;
+    app.metrics_when(|metrics| {
+        metrics["decoder_http_requests_in_flight"] == WAITING as f64 + 1.0
+            && metrics["decoder_pool_in_use{pool=\"fetch\"}"] == 1.0
+    })
+    .await;
+
+    let sent_away = decode(&app, &upstream, "/slow").await;
+
+    let problem = sent_away.discreet_problem(503, "overloaded");
+    assert_eq!((&problem["attempts"], &problem["retry_after_ms"]), (&json!(0), &json!(1000)));
+    let shed = "decoder_shed_total{pool=\"fetch\",reason=\"queue_full\"}";
+    assert_eq!(app.metrics().await[shed], 1.0);
+    gate.open();
+    assert!(crowd.join_all().await.iter().all(|status| *status == 200));
+}
+
+#[tokio::test]
+async fn who_is_asked_last_is_not_to_blame_for_the_time_of_the_others() {
+    let (upstream, other) = (Upstream::tls().await, Upstream::tls().await);
+    let gate = Gate::default();
+    let to =
+        format!("HTTP/1.1 302 \r\nContent-Length: 0\r\nLocation: {}\r\n\r\n", other.url("/held"));
+    upstream.on("/slowly", [Wait(gate.clone()), Send(to.into())]);
+    upstream.on("/held", [Hold]);
+    other.on("/held", [Hold]);
+    let settings = "total_timeout = \"2s\"\ncircuit.failures = 1";
+    let app = TestApp::with_sources(&[&upstream, &other], settings, ADMIN).await;
+
+    let late = async {
+        // More than half of the time.
+        let held = json!({ "source": upstream.url("/held") });
+        let asking = app.asking(&held).header("X-Request-Timeout-Ms", "1500");
+        Answer::of(asking).await.discreet_problem(504, "deadline_exceeded");
+        gate.open();
+    };
+    let (answer, ()) = tokio::join!(decode(&app, &upstream, "/slowly"), late);
+
+    assert_eq!(answer.discreet_problem(424, "source_timeout")["hop"], 1);
+    assert_eq!(circuit(&app, &other).await["circuit"], "closed");
+    assert_eq!(circuit(&app, &upstream).await["circuit"], "closed");
+    // With all of the time it is.
+    decode(&app, &other, "/held").await.discreet_problem(424, "source_timeout");
+    assert_eq!(circuit(&app, &other).await["circuit"], "open");
 }

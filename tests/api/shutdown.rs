@@ -292,3 +292,28 @@ async fn a_log_that_nobody_reads_holds_up_no_end() {
         drop(log);
     }
 }
+
+#[tokio::test]
+async fn a_file_that_cannot_be_read_to_its_end_holds_up_no_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("authorization");
+    std::fs::write(&path, "Bearer x").expect("written");
+    let config = format!(
+        "[egress]\nallow = [{{ url = \"https://a.test\", authorization_file = {path:?} }}]\n"
+    );
+    let mut app = TestApp::start(&config).await;
+    // Whoever opens that waits for somebody to write to it.
+    std::fs::remove_file(&path).expect("removed");
+    let made = std::process::Command::new("mkfifo").arg(&path).status();
+    assert!(made.expect("mkfifo is there").success());
+    // By then it has been opened.
+    let writes = tokio::task::spawn_blocking({
+        let path = path.clone();
+        move || std::fs::OpenOptions::new().write(true).open(path)
+    });
+    let _writer = timeout(PATIENCE, writes).await.expect("opened").expect("no panic");
+
+    app.signal("TERM");
+
+    assert_eq!(app.ended().await, Some(0));
+}

@@ -193,23 +193,26 @@ fn check_target(target: &ApprovedTarget, answers: &[IpAddr]) {
     }
 }
 
-/// Whether a path is below another however it is read.
+/// Whether a path is below another, whether or not its reader drops empty segments first.
 fn is_below(path: &str, prefix: &str) -> bool {
     let mut decoded = path.to_ascii_lowercase();
     for (code, c) in [("%2e", "."), ("%2f", "/"), ("%5c", "/")] {
         decoded = decoded.replace(code, c);
     }
-    let mut left: Vec<&str> = Vec::new();
-    for segment in decoded.split('/').skip(1) {
-        match segment {
-            // Above the root is the root.
-            ".." => drop(left.pop()),
-            "." => {}
-            segment => left.push(segment),
+    [true, false].into_iter().all(|keeps_gaps| {
+        let mut left: Vec<&str> = Vec::new();
+        for segment in decoded.split('/').skip(1) {
+            match segment {
+                // Above the root is the root.
+                ".." => drop(left.pop()),
+                "." => {}
+                "" if !keeps_gaps => {}
+                segment => left.push(segment),
+            }
         }
-    }
-    let plain = format!("/{}", left.join("/"));
-    plain.starts_with(prefix) || format!("{plain}/") == prefix
+        let plain = format!("/{}", left.join("/"));
+        plain.starts_with(prefix) || format!("{plain}/") == prefix
+    })
 }
 
 fn is_allowed(address: IpAddr, place: usize) -> bool {

@@ -131,6 +131,7 @@ impl TestApp {
     }
 
     /// Starts another binary in the same way.
+    #[cfg(feature = "real-tools")]
     pub(crate) async fn of_binary(binary: &Path, config: &str) -> Self {
         Self::start_program(program_of(binary), config, Vec::new(), &[]).await
     }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex},
 };
 use tokio::{
@@ -26,6 +26,8 @@ pub(crate) enum Says {
     Bytes(Vec<u8>),
     /// An answer to a question that nobody asked.
     Foreign(IpAddr),
+    /// An address, and nothing at all of another family.
+    OnlyIpv4(Ipv4Addr),
 }
 
 /// There is no such name.
@@ -137,6 +139,8 @@ fn answer(question: &[u8], said: &Mutex<Said>, is_datagram: bool) -> Option<Vec<
     let (mut code, mut asked) = (0, question[12..end + 4].to_vec());
     match says {
         Says::Nothing => return None,
+        Says::OnlyIpv4(_) if kind != A => return None,
+        Says::OnlyIpv4(address) => records.push((A, address.octets().to_vec())),
         Says::Bytes(bytes) => return Some([&question[..2], &bytes].concat()),
         Says::Code(says) => code = says,
         Says::Alias(other) => records.push((ALIAS, encoded(other))),
