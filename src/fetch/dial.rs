@@ -3,7 +3,7 @@
 //! reqwest asks its resolver about a bare name. The request that it is for is handed
 //! over beside it, in a task local: without it, nothing is resolved.
 
-use super::{origins::PlaceAtOrigin, times::Times};
+use super::{PlaceAtOrigin, times::Times};
 use crate::policy::ApprovedTarget;
 use std::{
     pin::{Pin, pin},

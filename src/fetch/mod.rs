@@ -17,27 +17,32 @@ mod dial;
 mod document;
 mod error;
 mod gunzip;
+mod origin;
 mod origins;
 mod resolver;
 mod retry;
 mod retry_after;
 mod times;
 mod tls;
+mod visit;
 
 pub use authorization::Unusable;
 pub use circuit::{CircuitSettings, Conduct};
 pub use document::{ContentTypes, Document};
 pub use error::{Error, Unsupported};
 pub use gunzip::{Corrupt, Gunzip};
-pub use origins::{Asked, OriginSettings, PlaceAtOrigin, ShownOrigin, Visit};
+pub use origin::ShownOrigin;
+pub use origins::OriginSettings;
 pub use retry::Decision;
 pub use times::Times;
 pub use tls::{RootsError, roots};
+pub use visit::{Asked, PlaceAtOrigin, Visit};
 
 use crate::policy::{ApprovedTarget, NamedRule, Route};
 use authorization::Authorization;
 use dial::{DIAL, Dial, TimedConnector};
-use origins::{Origins, Refused};
+use origin::Refused;
+use origins::Origins;
 use reqwest::{
     Client,
     header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderValue},

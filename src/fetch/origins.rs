@@ -1,28 +1,21 @@
-//! What is remembered of each origin: how it did, and how many requests are there now.
+//! The origins that are remembered, in bounded memory.
 //!
-//! One origin's trouble is none of another's: each has a [`Circuit`], a [`Budget`] for
-//! retries and places of its own.
+//! One origin's trouble is none of another's: each has a circuit, a budget for retries and
+//! places of its own.
 
 use super::{
-    Error,
-    circuit::{Circuit, CircuitSettings, Conduct, Pass, State},
-    retry::{Budget, Decision, Failed},
+    circuit::CircuitSettings,
+    origin::{CLOSED, Origin, Refused, ShownOrigin},
+    visit::Visit,
 };
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
-    time::{Duration, Instant},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// So many are remembered.
 const MOST: usize = 1024;
-/// So many requests may wait for one of them.
-const WAITING: usize = 512;
-
 /// What all origins are held to.
 pub struct OriginSettings {
     /// Requests to one at a time.
@@ -35,70 +28,11 @@ pub struct OriginSettings {
     pub circuits_open: Box<dyn Fn(usize) + Send + Sync>,
 }
 
-/// An origin, for the operator.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ShownOrigin {
-    /// Scheme, host and port.
-    pub origin: String,
-    /// `closed`; `open`; `due`, where the next request finds out how it is; or `probing`, where
-    /// one does.
-    pub circuit: &'static str,
-    /// Failures in a row.
-    pub failures: u32,
-    /// How long it is still left alone.
-    pub open_for: Option<Duration>,
-    /// Requests under way.
-    pub in_flight: usize,
-}
-
 /// The origins that are remembered.
 pub(super) struct Origins {
-    settings: OriginSettings,
+    pub(super) settings: OriginSettings,
     known: Mutex<HashMap<String, Arc<Origin>>>,
 }
-
-/// What is remembered of one.
-struct Origin {
-    name: String,
-    places: Arc<Semaphore>,
-    waiting: AtomicUsize,
-    state: Mutex<Remembered>,
-}
-
-struct Remembered {
-    circuit: Option<Circuit>,
-    budget: Budget,
-    asked: Instant,
-}
-
-/// Why an origin is not asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refused {
-    /// It is left alone for so long.
-    Open(Duration),
-    /// Too many wait for it.
-    Crowd,
-}
-
-/// A place among the requests to an origin, until its last clone is dropped: a lookup that
-/// nobody can give up has one, too.
-#[derive(Clone)]
-pub struct PlaceAtOrigin {
-    _permit: Arc<OwnedSemaphorePermit>,
-}
-
-/// A request to an origin, from before it is sent until all of its answer is there.
-pub struct Visit {
-    origins: Arc<Origins>,
-    origin: Arc<Origin>,
-    pass: Pass,
-    place: PlaceAtOrigin,
-    began: Instant,
-    is_noted: bool,
-}
-
-/// An origin that was asked, and may have to be again.
-pub struct Asked(Arc<Origin>);
 
 impl Origins {
     pub(super) fn new(settings: OriginSettings) -> Arc<Self> {
@@ -112,27 +46,16 @@ impl Origins {
         is_retry: bool,
     ) -> Result<Visit, Refused> {
         let origin = self.origin(name);
-        let places = || Arc::clone(&origin.places);
-        let place = match places().try_acquire_owned() {
-            Ok(place) => place,
-            Err(_) => {
-                origin.let_wait()?;
-                let _waiting = Waiting::begin(&origin)?;
-                // Nobody closes it.
-                places().acquire_owned().await.map_err(|_| Refused::Crowd)?
-            }
-        };
+        let place = origin.place().await?;
         let pass = origin.pass(is_retry)?;
-        let origins = Arc::clone(self);
-        let (place, began) = (PlaceAtOrigin { _permit: Arc::new(place) }, Instant::now());
-        Ok(Visit { origins, origin, pass, place, began, is_noted: false })
+        Ok(Visit::begin(Arc::clone(self), origin, pass, place))
     }
 
     /// All that are remembered, those in trouble first.
     pub(super) fn shown(&self) -> Vec<ShownOrigin> {
         let now = Instant::now();
         let known: Vec<Arc<Origin>> = self.known().values().cloned().collect();
-        let shown = |origin: Arc<Origin>| origin.shown(self.settings.max_per_origin, now);
+        let shown = |origin: Arc<Origin>| origin.shown(now);
         let mut shown: Vec<ShownOrigin> = known.into_iter().map(shown).collect();
         shown.sort_by(|a, b| {
             let is_closed = |shown: &ShownOrigin| shown.circuit == CLOSED;
@@ -149,17 +72,8 @@ impl Origins {
         if known.len() >= MOST {
             self.forget_one(&mut known);
         }
-        let now = Instant::now();
-        let origin = Arc::new(Origin {
-            name: name.clone(),
-            places: Arc::new(Semaphore::new(self.settings.max_per_origin)),
-            waiting: AtomicUsize::new(0),
-            state: Mutex::new(Remembered {
-                circuit: self.settings.circuit.map(Circuit::new),
-                budget: Budget::new(now),
-                asked: now,
-            }),
-        });
+        let OriginSettings { max_per_origin, circuit, .. } = self.settings;
+        let origin = Arc::new(Origin::new(name.clone(), max_per_origin, circuit));
         // Where none could be forgotten, this one is not remembered.
         if known.len() < MOST {
             known.insert(name, Arc::clone(&origin));
@@ -171,13 +85,8 @@ impl Origins {
     /// was not asked for long.
     fn forget_one(&self, known: &mut HashMap<String, Arc<Origin>>) {
         let at_rest = known.values().filter(|origin| Arc::strong_count(origin) == 1);
-        let least = at_rest.min_by_key(|origin| {
-            let state = origin.state();
-            let circuit = state.circuit.as_ref();
-            let is_open = circuit.is_some_and(|circuit| circuit.state() != State::Closed);
-            (is_open, !circuit.is_none_or(Circuit::is_spotless), state.asked)
-        });
-        if let Some(name) = least.map(|origin| origin.name.clone()) {
+        let least = at_rest.min_by_key(|origin| origin.worth());
+        if let Some(name) = least.map(|origin| origin.name().to_owned()) {
             known.remove(&name);
             self.count(known);
         }
@@ -199,191 +108,15 @@ impl Origins {
     }
 }
 
-impl Origin {
-    fn state(&self) -> MutexGuard<'_, Remembered> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Nobody waits for what would be refused then.
-    fn let_wait(&self) -> Result<(), Refused> {
-        let state = self.state();
-        let refuses = state.circuit.as_ref().and_then(|circuit| circuit.refuses(Instant::now()));
-        refuses.map_or(Ok(()), |wait| Err(Refused::Open(jittered(wait))))
-    }
-
-    fn pass(&self, is_retry: bool) -> Result<Pass, Refused> {
-        let (mut state, now) = (self.state(), Instant::now());
-        state.asked = now;
-        let pass = match &mut state.circuit {
-            None => Pass::Usual(0),
-            Some(circuit) => circuit.pass(now).map_err(|wait| Refused::Open(jittered(wait)))?,
-        };
-        // Who is turned away adds nothing to what may be said again.
-        if !is_retry {
-            state.budget.request(now);
-        }
-        Ok(pass)
-    }
-
-    /// How a request passes that nothing depends on.
-    fn usual(&self) -> Pass {
-        self.state().circuit.as_ref().map_or(Pass::Usual(0), Circuit::usual)
-    }
-
-    fn is_left_alone(&self, now: Instant) -> bool {
-        let state = self.state();
-        state.circuit.as_ref().is_some_and(|circuit| circuit.refuses(now).is_some())
-    }
-
-    /// Returns whether it is left alone from now on, or no longer, if that has changed.
-    fn note(&self, pass: Pass, conduct: Conduct) -> Option<bool> {
-        let mut state = self.state();
-        let circuit = state.circuit.as_mut()?;
-        let was_closed = circuit.state() == State::Closed;
-        circuit.note(pass, conduct, Instant::now());
-        let is_closed = circuit.state() == State::Closed;
-        (was_closed != is_closed).then_some(!is_closed)
-    }
-
-    fn shown(&self, max_per_origin: usize, now: Instant) -> ShownOrigin {
-        let state = self.state();
-        let circuit = state.circuit.as_ref();
-        let (name, open_for) = match circuit.map_or(State::Closed, Circuit::state) {
-            State::Closed => (CLOSED, None),
-            State::Open { until, .. } if until <= now => ("due", None),
-            State::Open { until, .. } => ("open", Some(until - now)),
-            State::Probing { .. } => ("probing", None),
-        };
-        ShownOrigin {
-            origin: self.name.clone(),
-            circuit: name,
-            failures: circuit.map_or(0, Circuit::in_a_row),
-            open_for,
-            in_flight: max_per_origin.saturating_sub(self.places.available_permits()),
-        }
-    }
-}
-
-const CLOSED: &str = "closed";
-
-/// Those who are told the same time do not come back at the same time.
-fn jittered(wait: Duration) -> Duration {
-    wait.mul_f64(1.0 + fastrand::f64() / 2.0)
-}
-
-/// Counted among those who wait for an origin.
-struct Waiting<'a>(&'a Origin);
-
-impl<'a> Waiting<'a> {
-    fn begin(origin: &'a Origin) -> Result<Self, Refused> {
-        let waits = |waiting| (waiting < WAITING).then_some(waiting + 1);
-        match origin.waiting.fetch_update(Relaxed, Relaxed, waits) {
-            Ok(_) => Ok(Self(origin)),
-            Err(_) => Err(Refused::Crowd),
-        }
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Relaxed);
-    }
-}
-
-impl Visit {
-    /// How long it has taken.
-    pub fn age(&self) -> Duration {
-        self.began.elapsed()
-    }
-
-    /// Its place, to be kept by what cannot be given up.
-    pub fn place(&self) -> PlaceAtOrigin {
-        self.place.clone()
-    }
-
-    /// The head of a document is there. If this finds out how the origin is, that is known
-    /// now, however long whoever asked takes to read on.
-    pub fn answered(&mut self) {
-        if self.pass == Pass::Probe {
-            self.tell(Conduct::Good);
-            self.pass = self.origin.usual();
-        }
-    }
-
-    /// It is over, and the origin did so.
-    pub fn over(mut self, conduct: Conduct) -> Asked {
-        self.note(conduct);
-        Asked(Arc::clone(&self.origin))
-    }
-
-    /// It failed for the so-manieth time, with so much time left: what becomes of the
-    /// document, where the failure is one that may pass. Those who were asked before in the
-    /// same attempt are asked again, too.
-    pub fn failed(
-        mut self,
-        error: &Error,
-        attempts: u32,
-        left: Duration,
-        before: &[Asked],
-    ) -> Option<Decision> {
-        self.note(error.conduct());
-        let retry_after = match error {
-            Error::Status(_, retry_after) => *retry_after,
-            _ => None,
-        };
-        let most = self.origins.settings.attempts;
-        let failed = Failed { attempts, most, retry_after, left, roll: fastrand::f64() };
-        error.may_pass().then(|| self.decide(failed, before))
-    }
-
-    fn decide(&self, failed: Failed, before: &[Asked]) -> Decision {
-        let decision = self.decide_here(failed);
-        let is_other = |asked: &&Asked| !Arc::ptr_eq(&asked.0, &self.origin);
-        let mut others = before.iter().filter(is_other);
-        let pays = |asked: &Asked| asked.0.state().budget.pay(Instant::now());
-        match decision {
-            Decision::Retried(_) if !others.all(pays) => Decision::BudgetExhausted,
-            decision => decision,
-        }
-    }
-
-    fn decide_here(&self, failed: Failed) -> Decision {
-        let (mut state, now) = (self.origin.state(), Instant::now());
-        let is_open = |circuit: &Circuit| circuit.refuses(now).is_some();
-        if failed.attempts < failed.most && state.circuit.as_ref().is_some_and(is_open) {
-            return Decision::BudgetExhausted;
-        }
-        failed.decide(&mut state.budget, now)
-    }
-
-    fn note(&mut self, conduct: Conduct) {
-        if !std::mem::replace(&mut self.is_noted, true) {
-            self.tell(conduct);
-        }
-    }
-
-    fn tell(&self, conduct: Conduct) {
-        let Some(is_open) = self.origin.note(self.pass, conduct) else { return };
-        let origin = &self.origin.name;
-        if is_open {
-            tracing::warn!(origin, "the origin fails: it is left alone for a while");
-        } else {
-            tracing::info!(origin, "the origin is well again");
-        }
-        self.origins.recount();
-    }
-}
-
-impl Drop for Visit {
-    fn drop(&mut self) {
-        self.note(Conduct::Unknown);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::VecDeque;
+    use crate::fetch::{Conduct, Decision, Error, circuit::Pass, origin::WAITING, retry::Failed};
+    use std::{
+        collections::VecDeque,
+        sync::atomic::{AtomicUsize, Ordering::Relaxed},
+        time::Duration,
+    };
     use tokio::task::yield_now;
 
     fn origins(max_per_origin: usize) -> (Arc<Origins>, Arc<AtomicUsize>) {

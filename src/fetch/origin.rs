@@ -1,0 +1,188 @@
+//! What is remembered of one origin: how it did, and how many requests are there now.
+
+use super::{
+    circuit::{Circuit, CircuitSettings, Conduct, Pass, State},
+    retry::Budget,
+};
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// So many requests may wait for one.
+pub(super) const WAITING: usize = 512;
+
+/// An origin, for the operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShownOrigin {
+    /// Scheme, host and port.
+    pub origin: String,
+    /// `closed`; `open`; `due`, where the next request finds out how it is; or `probing`, where
+    /// one does.
+    pub circuit: &'static str,
+    /// Failures in a row.
+    pub failures: u32,
+    /// How long it is still left alone.
+    pub open_for: Option<Duration>,
+    /// Requests under way.
+    pub in_flight: usize,
+}
+
+/// What is remembered of an origin.
+pub(super) struct Origin {
+    name: String,
+    max_per_origin: usize,
+    places: Arc<Semaphore>,
+    pub(super) waiting: AtomicUsize,
+    state: Mutex<Remembered>,
+}
+
+pub(super) struct Remembered {
+    pub(super) circuit: Option<Circuit>,
+    pub(super) budget: Budget,
+    asked: Instant,
+}
+
+/// Why an origin is not asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// It is left alone for so long.
+    Open(Duration),
+    /// Too many wait for it.
+    Crowd,
+}
+
+impl Origin {
+    pub(super) fn new(
+        name: String,
+        max_per_origin: usize,
+        circuit: Option<CircuitSettings>,
+    ) -> Self {
+        let now = Instant::now();
+        let (circuit, budget) = (circuit.map(Circuit::new), Budget::new(now));
+        Self {
+            name,
+            max_per_origin,
+            places: Arc::new(Semaphore::new(max_per_origin)),
+            waiting: AtomicUsize::new(0),
+            state: Mutex::new(Remembered { circuit, budget, asked: now }),
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The less, the sooner it is forgotten: what is held against it, and when it was asked.
+    pub(super) fn worth(&self) -> (bool, bool, Instant) {
+        let state = self.state();
+        let circuit = state.circuit.as_ref();
+        let is_open = circuit.is_some_and(|circuit| circuit.state() != State::Closed);
+        (is_open, !circuit.is_none_or(Circuit::is_spotless), state.asked)
+    }
+
+    /// A place for a request, once there is one.
+    pub(super) async fn place(&self) -> Result<OwnedSemaphorePermit, Refused> {
+        let places = || Arc::clone(&self.places);
+        if let Ok(place) = places().try_acquire_owned() {
+            return Ok(place);
+        }
+        self.let_wait()?;
+        let _waiting = Waiting::begin(self)?;
+        // Nobody closes it.
+        places().acquire_owned().await.map_err(|_| Refused::Crowd)
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, Remembered> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nobody waits for what would be refused then.
+    fn let_wait(&self) -> Result<(), Refused> {
+        let state = self.state();
+        let refuses = state.circuit.as_ref().and_then(|circuit| circuit.refuses(Instant::now()));
+        refuses.map_or(Ok(()), |wait| Err(Refused::Open(jittered(wait))))
+    }
+
+    pub(super) fn pass(&self, is_retry: bool) -> Result<Pass, Refused> {
+        let (mut state, now) = (self.state(), Instant::now());
+        state.asked = now;
+        let pass = match &mut state.circuit {
+            None => Pass::Usual(0),
+            Some(circuit) => circuit.pass(now).map_err(|wait| Refused::Open(jittered(wait)))?,
+        };
+        // Who is turned away adds nothing to what may be said again.
+        if !is_retry {
+            state.budget.request(now);
+        }
+        Ok(pass)
+    }
+
+    /// How a request passes that nothing depends on.
+    pub(super) fn usual(&self) -> Pass {
+        self.state().circuit.as_ref().map_or(Pass::Usual(0), Circuit::usual)
+    }
+
+    pub(super) fn is_left_alone(&self, now: Instant) -> bool {
+        let state = self.state();
+        state.circuit.as_ref().is_some_and(|circuit| circuit.refuses(now).is_some())
+    }
+
+    /// Returns whether it is left alone from now on, or no longer, if that has changed.
+    pub(super) fn note(&self, pass: Pass, conduct: Conduct) -> Option<bool> {
+        let mut state = self.state();
+        let circuit = state.circuit.as_mut()?;
+        let was_closed = circuit.state() == State::Closed;
+        circuit.note(pass, conduct, Instant::now());
+        let is_closed = circuit.state() == State::Closed;
+        (was_closed != is_closed).then_some(!is_closed)
+    }
+
+    pub(super) fn shown(&self, now: Instant) -> ShownOrigin {
+        let state = self.state();
+        let circuit = state.circuit.as_ref();
+        let (name, open_for) = match circuit.map_or(State::Closed, Circuit::state) {
+            State::Closed => (CLOSED, None),
+            State::Open { until, .. } if until <= now => ("due", None),
+            State::Open { until, .. } => ("open", Some(until - now)),
+            State::Probing { .. } => ("probing", None),
+        };
+        ShownOrigin {
+            origin: self.name.clone(),
+            circuit: name,
+            failures: circuit.map_or(0, Circuit::in_a_row),
+            open_for,
+            in_flight: self.max_per_origin.saturating_sub(self.places.available_permits()),
+        }
+    }
+}
+
+pub(super) const CLOSED: &str = "closed";
+
+/// Those who are told the same time do not come back at the same time.
+fn jittered(wait: Duration) -> Duration {
+    wait.mul_f64(1.0 + fastrand::f64() / 2.0)
+}
+
+/// Counted among those who wait for an origin.
+struct Waiting<'a>(&'a Origin);
+
+impl<'a> Waiting<'a> {
+    fn begin(origin: &'a Origin) -> Result<Self, Refused> {
+        let waits = |waiting| (waiting < WAITING).then_some(waiting + 1);
+        match origin.waiting.fetch_update(Relaxed, Relaxed, waits) {
+            Ok(_) => Ok(Self(origin)),
+            Err(_) => Err(Refused::Crowd),
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Relaxed);
+    }
+}
