@@ -228,15 +228,19 @@ impl<'a> Fetching<'a> {
     }
 
     fn broken_off(&mut self, error: Error) -> Failure {
+        let Some(slow) = caller_was_slow(self.run.trail) else { return self.broken(error) };
         // A source need not wait for our client for ever.
-        let slow = caller_was_slow(self.run.trail);
-        let conduct = if slow.is_some() { Conduct::Unknown } else { error.conduct() };
-        self.end(result_of(&error), conduct);
-        slow.unwrap_or_else(|| self.not_fetched(error))
+        self.end(result_of(&error), Conduct::Unknown);
+        slow
     }
 
     fn corrupt(&mut self) -> Failure {
-        self.broken_off(Error::Protocol("corrupt gzip".to_owned()))
+        self.broken(Error::Protocol("corrupt gzip".to_owned()))
+    }
+
+    fn broken(&mut self, error: Error) -> Failure {
+        self.end(result_of(&error), error.conduct());
+        self.not_fetched(error)
     }
 
     fn timed_out(&mut self, deadline: Option<Deadline>) -> Failure {

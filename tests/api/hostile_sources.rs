@@ -270,6 +270,19 @@ async fn a_bomb_ends_at_the_cap_and_costs_no_memory() {
 }
 
 #[tokio::test]
+async fn gzip_of_nothing_without_end_is_no_document() {
+    let upstream = Upstream::plain().await;
+    let members = Endless(gzip(b"").repeat(1000));
+    let reply = Reply::stream([Send(gzip(b"{*x*}")), members]).chunked();
+    upstream.on("/padded", reply.header("Content-Encoding", "gzip"));
+    let egress = "attempts = 1\ncircuit.enabled = false";
+    let limits = "[limits]\nmax_document_bytes = \"64KiB\"\n";
+    let app = TestApp::with_source(&upstream, egress, limits).await;
+
+    is_the_sources_fault(&decode(&app, &upstream, "/padded").await);
+}
+
+#[tokio::test]
 async fn a_source_that_drips_ends_with_the_budget() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("bound");
