@@ -180,6 +180,29 @@ async fn what_is_no_url_is_a_fault_of_the_request() {
 }
 
 #[tokio::test]
+async fn a_connection_that_one_rule_permits_is_of_no_use_to_another() {
+    let upstream = Upstream::plain().await;
+    upstream.on("/a/", Reply::ok("{*x*}"));
+    upstream.on("/b/", Reply::ok("{*x*}"));
+    let port = upstream.address().port();
+    let app = TestApp::start(&format!(
+        "[egress]\nallow = [{{ url = \"http://source.test:{port}/a/\", addresses = \
+         [\"127.0.0.1\"] }}, \"http://source.test:{port}/b/\"]\n\
+         hosts = {{ \"source.test\" = [\"127.0.0.1\"] }}\n"
+    ))
+    .await;
+    let decode = async |path: &str| {
+        app.decode(&json!({ "source": format!("http://source.test:{port}{path}") })).await
+    };
+
+    // The connection is kept, and used again.
+    assert_eq!((decode("/a/").await.status, decode("/a/").await.status), (200, 200));
+    decode("/b/").await.discreet_problem(403, "source_denied");
+
+    assert_eq!((upstream.connections(), upstream.requests().len()), (1, 2));
+}
+
+#[tokio::test]
 async fn a_name_that_nobody_knows_is_the_failure_of_the_source() {
     let app = open_to_all("\"empty.test\" = []\n").await;
 
