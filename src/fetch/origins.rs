@@ -315,6 +315,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn nobody_waits_for_what_is_left_alone() {
+        let (origins, _) = origins(1);
+        let _busy = visit(&origins, "https://a").await.ok().unwrap();
+        let origin = origins.origin("https://a".to_owned());
+        for _ in 0..2 {
+            origin.note(Pass::Usual(0), Conduct::Bad);
+        }
+        assert!(matches!(visit(&origins, "https://a").await, Err(Refused::Open(_))));
+    }
+
+    #[tokio::test]
     async fn those_who_wait_when_it_is_left_alone_do_not_go() {
         let (origins, _) = origins(1);
         visit(&origins, "https://a").await.ok().unwrap().over(Conduct::Bad);
