@@ -53,6 +53,7 @@ use rustls::RootCertStore;
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
     sync::{Arc, OnceLock, atomic::AtomicBool},
     time::Duration,
 };
@@ -80,8 +81,9 @@ pub struct Settings {
 
 /// A connection of HTTP/2 on which nothing came for so long is asked whether it is still
 /// there, and is not where there is no answer for as long again; or in a third of the time
-/// for the first byte each, so that a request may still be tried on another.
-const SILENCE: Duration = Duration::from_secs(2);
+/// for the first byte each, so that a request may still be tried on another. But nobody is
+/// asked more often than that.
+const SILENCE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(2);
 
 /// How long a connection is kept that nobody uses: whoever is at the other end may go on
 /// sending.
@@ -134,7 +136,8 @@ impl Fetcher {
         // Streams that nobody reads leave room for all others.
         let streams = u32::try_from(settings.origins.max_per_origin).unwrap_or(u32::MAX);
         let all_windows = WINDOW.saturating_mul(streams).min(i32::MAX.unsigned_abs());
-        let silence = SILENCE.min(settings.first_byte_timeout / 3);
+        let silence = settings.first_byte_timeout / 3;
+        let silence = silence.clamp(*SILENCE.start(), *SILENCE.end());
         #[expect(clippy::disallowed_methods, reason = "the one place where clients are made")]
         let client = || {
             Client::builder()

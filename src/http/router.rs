@@ -142,6 +142,17 @@ macro_rules! read {
     };
 }
 
+/// The same for a route that is written to.
+macro_rules! written {
+    ($route:expr, $($status:expr),+) => {
+        RouteLabels { route: $route, answers: &[
+            ("GET", REFUSED), ("HEAD", REFUSED), ("POST", &[$($status),+]), ("PUT", REFUSED),
+            ("DELETE", REFUSED), ("CONNECT", REFUSED), ("OPTIONS", REFUSED), ("TRACE", REFUSED),
+            ("PATCH", REFUSED), ("other", REFUSED),
+        ]}
+    };
+}
+
 /// What a method that a route does not have is answered.
 const REFUSED: &[u16] = &[403, 405, 429, 503];
 /// What any method is answered where there is no route.
@@ -150,21 +161,7 @@ const NOWHERE: &[u16] = &[403, 404, 429, 503];
 /// Every route of both listeners as the metrics label it, with all it can answer. What
 /// only a bug can answer is left out where there is no work.
 pub const ROUTES: &[RouteLabels] = &[
-    RouteLabels {
-        route: "/decode",
-        answers: &[
-            ("GET", REFUSED),
-            ("HEAD", REFUSED),
-            ("POST", &[200, 400, 403, 406, 408, 413, 415, 422, 424, 429, 499, 500, 503, 504]),
-            ("PUT", REFUSED),
-            ("DELETE", REFUSED),
-            ("CONNECT", REFUSED),
-            ("OPTIONS", REFUSED),
-            ("TRACE", REFUSED),
-            ("PATCH", REFUSED),
-            ("other", REFUSED),
-        ],
-    },
+    written!("/decode", 200, 400, 403, 406, 408, 413, 415, 422, 424, 429, 499, 500, 503, 504),
     read!("/", 200, 403, 406, 429, 503),
     read!("/health", 200, 403),
     read!("/health/ready", 200, 403, 503),
@@ -172,21 +169,7 @@ pub const ROUTES: &[RouteLabels] = &[
     read!("/problems", 200, 403, 406, 429, 503),
     read!("/problems/{code}", 200, 403, 404, 406, 429, 503),
     read!("/admin/circuits", 200, 403, 503),
-    RouteLabels {
-        route: "/admin/explain",
-        answers: &[
-            ("GET", REFUSED),
-            ("HEAD", REFUSED),
-            ("POST", &[200, 400, 403, 413, 415, 422, 503, 504]),
-            ("PUT", REFUSED),
-            ("DELETE", REFUSED),
-            ("CONNECT", REFUSED),
-            ("OPTIONS", REFUSED),
-            ("TRACE", REFUSED),
-            ("PATCH", REFUSED),
-            ("other", REFUSED),
-        ],
-    },
+    written!("/admin/explain", 200, 400, 403, 408, 413, 415, 422, 499, 503),
     read!("/admin/errors", 200, 403, 503),
     read!("/admin/config", 200, 403, 503),
     RouteLabels {

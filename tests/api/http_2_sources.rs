@@ -4,7 +4,7 @@ use crate::support::{
     app::{Answer, TestApp},
     frames::{
         ACK, CANCEL, END_HEADERS, END_STREAM, Kind, PROTOCOL_ERROR, REFUSED_STREAM, frame, header,
-        number,
+        number, settings,
     },
     http_2_source::{Http2Source, Says, ok},
     upstream::Upstream,
@@ -194,4 +194,38 @@ async fn floods_end_with_the_budget_and_cost_little_memory() {
         let health = tokio::time::timeout(Duration::from_secs(5), app.get("/health")).await;
         assert_eq!(health.expect("in time").status, 200);
     }
+}
+
+#[tokio::test]
+async fn a_source_that_takes_one_stream_at_a_time_serves_one_after_the_other() {
+    const MAX_STREAMS: u16 = 3;
+    // It says so with its first answer.
+    let narrow: Says = |stream| [settings(&[(MAX_STREAMS, 1)]), good(stream)].concat();
+    let source = Http2Source::start(&[Some(narrow), Some(good)]).await;
+    let app = allowed(&source, "").await;
+    assert_eq!(decode(&app, &source).await.status, 200);
+
+    let mut all = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let url = format!("https://source.test:{}/", source.address.port());
+        let asking = app.asking(&json!({ "source": url }));
+        all.spawn(async move { Answer::of(asking).await.status });
+    }
+
+    assert_eq!(all.join_all().await, [200; 20]);
+    assert_eq!(source.seen().1, 21);
+}
+
+#[tokio::test]
+async fn a_source_that_takes_no_stream_at_all_is_given_up() {
+    const MAX_STREAMS: u16 = 3;
+    let none: Says = |stream| [settings(&[(MAX_STREAMS, 0)]), good(stream)].concat();
+    let source = Http2Source::start(&[Some(none)]).await;
+    let app = allowed(&source, "first_byte_timeout = \"500ms\"").await;
+    assert_eq!(decode(&app, &source).await.status, 200);
+
+    decode(&app, &source).await.discreet_problem(424, "source_timeout");
+
+    assert_eq!(source.seen(), (1, 1));
+    app.at_rest().await;
 }

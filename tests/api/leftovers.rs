@@ -180,7 +180,7 @@ async fn no_task_is_left() {
         let metrics = &metrics;
         async move {
             while metrics.connections.get() > 0 || metrics.in_flight.get() > 0 || alive() > tasks {
-                tokio::time::sleep(Duration::from_millis(1)).await;
+                tokio::task::yield_now().await;
             }
         }
     };

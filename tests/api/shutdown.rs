@@ -317,3 +317,21 @@ async fn a_file_that_cannot_be_read_to_its_end_holds_up_no_end() {
 
     assert_eq!(app.ended().await, Some(0));
 }
+
+#[tokio::test]
+async fn who_waits_to_try_a_source_again_is_waited_for() {
+    let upstream = Upstream::tls().await;
+    let busy = Reply::ok("").status(503).header("Retry-After", "1");
+    upstream.on("/busy", busy);
+    upstream.on("/busy", Reply::ok("{*x*}"));
+    let mut app = TestApp::with_source(&upstream, "", "").await;
+    let body = json!({ "source": upstream.url("/busy") });
+    let waits = tokio::spawn(Answer::of(app.asking(&body)));
+    upstream.requested("/busy").await;
+
+    app.signal("TERM");
+    is_ending(&app).await;
+
+    assert_eq!(waits.await.expect("no panic").json()["fetch"]["attempts"], 2);
+    assert_eq!(app.ended().await, Some(0));
+}
