@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 /// A rate and a burst.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gcra {
+    requests_per_minute: u64,
     /// Nanoseconds in which one request is earned back.
     interval: u64,
     burst: u64,
@@ -31,8 +32,14 @@ const MINUTE: u64 = 60_000_000_000;
 impl Gcra {
     /// Neither may be 0; of what is, there is 1.
     pub fn new(requests_per_minute: u64, burst: u64) -> Self {
+        let (requests_per_minute, burst) = (requests_per_minute.max(1), burst.max(1));
         // Rounded up: rather too few than one too many.
-        Self { interval: MINUTE.div_ceil(requests_per_minute.max(1)), burst: burst.max(1) }
+        Self { requests_per_minute, interval: MINUTE.div_ceil(requests_per_minute), burst }
+    }
+
+    /// The part of it that each of so many has.
+    pub(super) fn divided_by(&self, parts: u64) -> Self {
+        Self::new(self.requests_per_minute / parts, self.burst / parts)
     }
 
     /// How many may pass at once from rest.
@@ -42,25 +49,42 @@ impl Gcra {
 
     /// How long it takes to earn back a whole burst.
     pub fn window(&self) -> Duration {
-        Duration::from_nanos(self.interval.saturating_mul(self.burst))
+        Duration::from_nanos(self.most())
     }
 
     /// Decides about a request at `now`, in nanoseconds since whenever; `rest` is the
     /// moment when this caller is at rest, which the request moves.
     pub fn decide(&self, rest: &mut u64, now: u64) -> Decision {
-        let window = self.interval.saturating_mul(self.burst);
-        let debt = rest.saturating_sub(now);
-        let with_this = debt.saturating_add(self.interval);
-        let is_allowed = with_this <= window;
-        let debt = if is_allowed { with_this } else { debt };
+        let seen = self.look(*rest, now);
+        if !seen.is_allowed {
+            return seen;
+        }
+        let debt = self.debt(*rest, now).saturating_add(self.interval);
         *rest = now.saturating_add(debt);
-        let remaining = window.saturating_sub(debt) / self.interval;
-        let next_debt = debt.saturating_add(self.interval);
+        Decision { is_allowed: true, ..self.after(debt) }
+    }
+
+    /// What would be decided, without a request.
+    pub fn look(&self, rest: u64, now: u64) -> Decision {
+        self.after(self.debt(rest, now))
+    }
+
+    /// What is owed at `now`: where the rate was another one before, no more than it allows.
+    fn debt(&self, rest: u64, now: u64) -> u64 {
+        rest.saturating_sub(now).min(self.most())
+    }
+
+    fn most(&self) -> u64 {
+        self.interval.saturating_mul(self.burst)
+    }
+
+    fn after(&self, debt: u64) -> Decision {
+        let wait = debt.saturating_add(self.interval).saturating_sub(self.most());
         Decision {
-            is_allowed,
-            remaining,
+            is_allowed: wait == 0,
+            remaining: self.most().saturating_sub(debt) / self.interval,
             rest_in: Duration::from_nanos(debt),
-            retry_after: Duration::from_nanos(next_debt.saturating_sub(window)),
+            retry_after: Duration::from_nanos(wait),
         }
     }
 }

@@ -12,6 +12,7 @@ mod pool;
 mod processors;
 mod queue;
 mod rate;
+mod terms;
 mod throughput;
 
 pub use caller::Caller;
@@ -21,3 +22,4 @@ pub use pool::{Entry, Place, Pool, Shed, Waiting};
 pub use processors::{Processors, Turn};
 pub use queue::{Arrival, Bounds, Queue};
 pub use rate::RateLimiter;
+pub use terms::{Now, Quota, Ruling, Terms, Used, Verdict};
