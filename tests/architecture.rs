@@ -39,7 +39,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("failure", &[]),
     ("fetch", &["policy", "scan"]),
     ("http", &["answer", "decode", "failure", "identity", "limit", "scan", "telemetry"]),
-    ("identity", &["policy"]),
+    ("identity", &["policy", "scan"]),
     ("limit", &["telemetry"]),
     ("policy", &[]),
     ("scan", &[]),

@@ -20,6 +20,6 @@ pub use gcra::{Decision, Gcra};
 pub use governor::govern;
 pub use pool::{Entry, Place, Pool, Shed, Waiting};
 pub use processors::{Processors, Turn};
-pub use queue::{Arrival, Bounds, Queue};
+pub use queue::{Arrival, Bounds, Next, Queue};
 pub use rate::RateLimiter;
 pub use terms::{Now, Quota, Ruling, Terms, Used, Verdict};

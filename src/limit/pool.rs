@@ -2,7 +2,7 @@
 
 use super::{
     Caller, Processors, Turn,
-    queue::{Arrival, Bounds, Queue},
+    queue::{Arrival, Bounds, Next, Queue},
 };
 use crate::telemetry::PoolMetrics;
 use std::{
@@ -30,6 +30,7 @@ struct Shared {
 /// A place in a pool; free again when it is dropped.
 pub struct Place {
     pool: Pool,
+    caller: Caller,
     waited: Duration,
     is_lent: bool,
 }
@@ -64,7 +65,7 @@ impl Pool {
             (Arrival::Admitted, _) => {
                 self.0.metrics.in_use.inc();
                 self.0.metrics.wait.observe(0.0);
-                Entry::Admitted(self.place(Duration::ZERO))
+                Entry::Admitted(self.place(caller, Duration::ZERO))
             }
             (Arrival::Waits { ticket, displaced }, Some(receiver)) => {
                 // Who is displaced sees the sender go.
@@ -90,18 +91,24 @@ impl Pool {
         shed
     }
 
-    fn place(&self, waited: Duration) -> Place {
-        Place { pool: self.clone(), waited, is_lent: false }
+    fn place(&self, caller: Caller, waited: Duration) -> Place {
+        Place { pool: self.clone(), caller, waited, is_lent: false }
     }
 
-    /// A place comes free, for who is next.
-    fn leave(&self) {
-        let next = self.queue().leave(Instant::now);
+    /// A caller's place comes free, for who is next.
+    fn leave(&self, caller: Caller) {
+        let next = self.queue().leave(caller, Instant::now);
         match next {
-            // Who does not wait any longer drops it, and it comes free again.
-            Some((sender, since)) => drop(sender.send(self.place(since.elapsed()))),
+            Some(next) => self.give(next),
             None => self.0.metrics.in_use.dec(),
         }
+    }
+
+    /// Gives a place to one who waits. Who does not any longer drops it, and it comes free
+    /// again.
+    fn give(&self, next: Next<oneshot::Sender<Place>>) {
+        let Next { caller, since, waiter } = next;
+        drop(waiter.send(self.place(caller, since.elapsed())));
     }
 
     /// Waits for a turn at a processor.
@@ -137,9 +144,9 @@ impl Pool {
             self.0.metrics.limit.set(gauge(queue.allowed()));
             next
         };
-        for (sender, since) in next {
+        for next in next {
             self.0.metrics.in_use.inc();
-            drop(sender.send(self.place(since.elapsed())));
+            self.give(next);
         }
     }
 
@@ -207,7 +214,7 @@ impl Place {
     pub fn lend(&mut self) {
         if !self.is_lent {
             self.is_lent = true;
-            self.pool.leave();
+            self.pool.leave(self.caller);
         }
     }
 
@@ -215,7 +222,7 @@ impl Place {
     pub fn take_back(&mut self) {
         if self.is_lent {
             self.is_lent = false;
-            self.pool.queue().come_back();
+            self.pool.queue().come_back(self.caller);
             self.pool.0.metrics.in_use.inc();
         }
     }
@@ -224,7 +231,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         if !self.is_lent {
-            self.pool.leave();
+            self.pool.leave(self.caller);
         }
     }
 }

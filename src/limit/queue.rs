@@ -1,7 +1,8 @@
 //! Places, and those who wait for one.
 //!
-//! Whoever comes when no place is free waits in the line of their caller; the lines take
-//! turns. Nobody waits who would wait too long: how long it would be is told by how fast
+//! No caller has all places: the more of them one has, the more must be free for another one,
+//! so whoever comes new finds one. Whoever may have none waits in the line of their caller; the
+//! lines take turns. Nobody waits who would wait too long: how long it would be is told by how fast
 //! places come free. How long is too long is decided as CoDel does: a burst may wait as
 //! long as it may at all, but where those of a line have waited longer than a tenth of that
 //! for a while, the queue is standing, which helps nobody: until it is empty, the line is
@@ -10,7 +11,7 @@
 
 use super::{Caller, throughput::Throughput};
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, VecDeque, hash_map::Entry},
     time::{Duration, Instant},
 };
 
@@ -33,6 +34,7 @@ pub struct Queue<W> {
     allowed: usize,
     taken: usize,
     waiting: usize,
+    /// Those who have places or wait for them.
     lines: HashMap<Caller, Line<W>>,
     /// Whose line is next, the next one first; those that have one.
     turns: VecDeque<Caller>,
@@ -42,6 +44,8 @@ pub struct Queue<W> {
 
 #[derive(Debug)]
 struct Line<W> {
+    /// The places that its caller has.
+    held: usize,
     waiters: VecDeque<Waiter<W>>,
     /// Since when the first of them has always waited too long.
     late_since: Option<Instant>,
@@ -72,6 +76,19 @@ pub enum Arrival<W> {
     Refused,
 }
 
+/// Who has a place next.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Next<W> {
+    /// Whose it is.
+    pub caller: Caller,
+    /// Since when they have waited.
+    pub since: Instant,
+    /// To tell them.
+    pub waiter: W,
+}
+
+/// A caller has at most so many places for each that is left to others.
+const SHARE: usize = 8;
 /// A line is late when its first has waited for this part of the longest wait,
 const TARGET: u32 = 10;
 /// and standing when it has been late for this part of it.
@@ -110,7 +127,14 @@ impl<W> Queue<W> {
         clock: impl Fn() -> Instant,
         waiter: impl FnOnce() -> W,
     ) -> Arrival<W> {
-        if self.taken < self.allowed {
+        // Looked for once: this is on the way of every decode.
+        let line = self.lines.entry(caller);
+        let held = match &line {
+            Entry::Occupied(line) => line.get().held,
+            Entry::Vacant(_) => 0,
+        };
+        if may_have_one(held, self.taken, self.allowed, self.bounds.places) {
+            line.or_default().held += 1;
             self.taken += 1;
             if self.taken == self.allowed {
                 self.throughput.full(clock());
@@ -118,6 +142,7 @@ impl<W> Queue<W> {
             return Arrival::Admitted;
         }
         let now = clock();
+        self.throughput.full(now);
         if self.would_wait_too_long(caller, now) {
             return Arrival::Refused;
         }
@@ -130,35 +155,39 @@ impl<W> Queue<W> {
         }
         self.tickets += 1;
         let waiter = Waiter { ticket: self.tickets, since: now, waiter: waiter() };
-        let line = self.lines.entry(caller).or_insert_with(|| {
+        let line = self.lines.entry(caller).or_default();
+        if line.waiters.is_empty() {
             self.turns.push_back(caller);
-            Line { waiters: VecDeque::new(), late_since: None, is_standing: false }
-        });
+        }
         line.waiters.push_back(waiter);
         self.waiting += 1;
         Arrival::Waits { ticket: self.tickets, displaced }
     }
 
-    /// A place comes free. Who has it next, and since when they have waited: they must
-    /// take it, or leave in their turn.
-    pub fn leave(&mut self, clock: impl Fn() -> Instant) -> Option<(W, Instant)> {
-        if self.taken < self.allowed {
-            self.taken -= 1;
+    /// A caller's place comes free. Who has one next: they must take it, or leave in their
+    /// turn.
+    pub fn leave(&mut self, caller: Caller, clock: impl Fn() -> Instant) -> Option<Next<W>> {
+        self.taken -= 1;
+        if let Entry::Occupied(mut line) = self.lines.entry(caller) {
+            line.get_mut().held -= 1;
+            if line.get().is_idle() {
+                line.remove();
+            }
+        }
+        if self.waiting == 0 && self.taken + 1 < self.allowed {
             return None;
         }
         let now = clock();
         let next = self.next(now);
-        if next.is_none() {
-            self.taken -= 1;
-        }
-        self.throughput.left(now, self.taken >= self.allowed);
+        self.throughput.left(now, self.is_short());
         next
     }
 
     /// One who left has a place again, whether or not there is one: there may be more
     /// taken than there are, until some leave.
-    pub fn come_back(&mut self) {
+    pub fn come_back(&mut self, caller: Caller) {
         self.taken += 1;
+        self.lines.entry(caller).or_default().held += 1;
     }
 
     /// Gives out half of those that are taken, but no less than `least`: nobody has to go,
@@ -172,16 +201,10 @@ impl<W> Queue<W> {
     }
 
     /// Gives out a little more again, up to all. Who has a place now, as in `leave`.
-    pub fn widen(&mut self, now: Instant) -> Vec<(W, Instant)> {
+    pub fn widen(&mut self, now: Instant) -> Vec<Next<W>> {
         self.allowed = (self.allowed + self.allowed.div_ceil(16)).min(self.bounds.places);
-        let mut next = Vec::new();
-        while self.taken < self.allowed
-            && let Some(waiter) = self.next(now)
-        {
-            self.taken += 1;
-            next.push(waiter);
-        }
-        if self.taken < self.allowed {
+        let next = std::iter::from_fn(|| self.next(now)).collect();
+        if !self.is_short() {
             self.throughput.free(now);
         }
         next
@@ -205,26 +228,35 @@ impl<W> Queue<W> {
         };
         line.waiters.remove(at);
         self.waiting -= 1;
-        self.drop_if_empty(caller);
+        self.end_turns_if_empty(caller);
         true
     }
 
-    /// The next one in turn, if a place may be given on.
-    fn next(&mut self, now: Instant) -> Option<(W, Instant)> {
-        if self.taken > self.allowed {
-            return None;
-        }
-        let caller = self.turns.pop_front()?;
+    /// Whether someone would have to wait, or does.
+    fn is_short(&self) -> bool {
+        self.taken >= self.allowed || self.waiting > 0
+    }
+
+    /// Gives a place to the next one in turn who may have it.
+    fn next(&mut self, now: Instant) -> Option<Next<W>> {
+        let may_have_one = |caller: &Caller| {
+            let held = self.lines.get(caller).map_or(0, |line| line.held);
+            may_have_one(held, self.taken, self.allowed, self.bounds.places)
+        };
+        let at = self.turns.iter().position(may_have_one)?;
+        let caller = self.turns.remove(at)?;
         let line = self.lines.get_mut(&caller)?;
         let Waiter { since, waiter, .. } = line.waiters.pop_front()?;
         line.note(now.duration_since(since), now, self.bounds.max_wait);
-        self.waiting -= 1;
         if line.waiters.is_empty() {
-            self.lines.remove(&caller);
+            line.forget_lateness();
         } else {
             self.turns.push_back(caller);
         }
-        Some((waiter, since))
+        line.held += 1;
+        self.taken += 1;
+        self.waiting -= 1;
+        Some(Next { caller, since, waiter })
     }
 
     fn would_wait_too_long(&mut self, caller: Caller, now: Instant) -> bool {
@@ -256,19 +288,47 @@ impl<W> Queue<W> {
         let longest = *longest;
         let last = line.waiters.pop_back()?;
         self.waiting -= 1;
-        self.drop_if_empty(longest);
+        self.end_turns_if_empty(longest);
         Some(last.waiter)
     }
 
-    fn drop_if_empty(&mut self, caller: Caller) {
-        if self.lines.get(&caller).is_some_and(|line| line.waiters.is_empty()) {
-            self.lines.remove(&caller);
+    fn end_turns_if_empty(&mut self, caller: Caller) {
+        let Some(line) = self.lines.get_mut(&caller) else { return };
+        if line.waiters.is_empty() {
+            line.forget_lateness();
             self.turns.retain(|other| *other != caller);
+            if line.is_idle() {
+                self.lines.remove(&caller);
+            }
         }
     }
 }
 
+/// Whether one more of the places may go to a caller who holds some: of those that are free, a
+/// part is left to others. Where fewer are given out, because processors are short, whoever
+/// has one leaves soon.
+fn may_have_one(held: usize, taken: usize, allowed: usize, places: usize) -> bool {
+    let left = places.saturating_sub(taken + 1);
+    taken < allowed && (held == 0 || held < left.saturating_mul(SHARE))
+}
+
+impl<W> Default for Line<W> {
+    fn default() -> Self {
+        Self { held: 0, waiters: VecDeque::new(), late_since: None, is_standing: false }
+    }
+}
+
 impl<W> Line<W> {
+    /// Nobody is in it, and nobody came from it.
+    fn is_idle(&self) -> bool {
+        self.held == 0 && self.waiters.is_empty()
+    }
+
+    /// Nobody waits in it any longer.
+    fn forget_lateness(&mut self) {
+        (self.late_since, self.is_standing) = (None, false);
+    }
+
     /// Its first has waited for so long.
     fn note(&mut self, wait: Duration, now: Instant, max_wait: Duration) {
         if wait > max_wait / TARGET {
@@ -295,6 +355,26 @@ mod tests {
         Caller::V4(Ipv4Addr::from_bits(number))
     }
 
+    /// One of a caller's goes; who is next.
+    fn leave(
+        queue: &mut Queue<&'static str>,
+        number: u32,
+        now: Instant,
+    ) -> Option<(&'static str, Instant)> {
+        queue.leave(caller(number), || now).map(|next| (next.waiter, next.since))
+    }
+
+    /// Who is next, and so on until nobody is: each leaves in their turn.
+    fn all_leave(queue: &mut Queue<&'static str>, first: u32, now: Instant) -> Vec<&'static str> {
+        let mut leaves = caller(first);
+        let next = || {
+            let next = queue.leave(leaves, || now)?;
+            leaves = next.caller;
+            Some(next.waiter)
+        };
+        std::iter::from_fn(next).collect()
+    }
+
     /// Waits, having displaced nobody.
     fn waits(ticket: u64) -> Arrival<&'static str> {
         Arrival::Waits { ticket, displaced: None }
@@ -309,9 +389,9 @@ mod tests {
         assert_eq!(queue.arrive(caller(1), || now + MS, || "c"), waits(2));
         assert_eq!(queue.arrive(caller(1), || now, || "d"), Arrival::Refused);
         assert_eq!((queue.taken(), queue.waiting()), (1, 2));
-        assert_eq!(queue.leave(|| now), Some(("b", now)));
-        assert_eq!(queue.leave(|| now + MS), Some(("c", now + MS)));
-        assert_eq!(queue.leave(|| now + MS), None);
+        assert_eq!(leave(&mut queue, 1, now), Some(("b", now)));
+        assert_eq!(leave(&mut queue, 1, now + MS), Some(("c", now + MS)));
+        assert_eq!(leave(&mut queue, 1, now + MS), None);
         assert_eq!((queue.taken(), queue.waiting()), (0, 0));
     }
 
@@ -323,10 +403,7 @@ mod tests {
             queue.arrive(caller(number), || now, || name);
         }
 
-        let order: Vec<_> =
-            std::iter::from_fn(|| queue.leave(|| now)).map(|(name, _)| name).collect();
-
-        assert_eq!(order, ["a1", "b1", "c1", "a2", "b2", "a3"]);
+        assert_eq!(all_leave(&mut queue, 0, now), ["a1", "b1", "c1", "a2", "b2", "a3"]);
     }
 
     #[test]
@@ -343,8 +420,7 @@ mod tests {
         assert!(queue.give_up(caller(1), 1));
 
         assert_eq!(queue.waiting(), 1);
-        assert_eq!(queue.leave(|| now), Some(("a2", now)));
-        assert_eq!(queue.leave(|| now), None);
+        assert_eq!(all_leave(&mut queue, 0, now), ["a2"]);
     }
 
     #[test]
@@ -359,8 +435,8 @@ mod tests {
         // Two against one: to go on would only change who is refused.
         assert_eq!(queue.arrive(caller(2), || now, || "b2"), Arrival::Refused);
         assert_eq!(queue.waiting(), 3);
-        assert_eq!(queue.leave(|| now), Some(("a1", now)));
-        assert_eq!(queue.leave(|| now), Some(("b1", now)));
+        assert_eq!(leave(&mut queue, 1, now), Some(("a1", now)));
+        assert_eq!(leave(&mut queue, 1, now), Some(("b1", now)));
     }
 
     #[test]
@@ -370,7 +446,7 @@ mod tests {
         // A place each 100 ms, for long enough to know.
         for at in 1..=10 {
             queue.arrive(caller(1), || start + 100 * MS * at, || "x");
-            queue.leave(|| start + 100 * MS * at);
+            leave(&mut queue, 1, start + 100 * MS * at);
         }
         let now = start + 1000 * MS;
 
@@ -393,26 +469,26 @@ mod tests {
         let mut now = start;
         for _ in 0..60 {
             now += 10 * MS;
-            queue.leave(|| now);
+            leave(&mut queue, 1, now);
             queue.arrive(caller(1), || now, || "x");
         }
         assert_eq!(queue.arrive(caller(1), || now, || "x"), Arrival::Refused);
 
         while queue.waiting() > 4 {
             now += 10 * MS;
-            queue.leave(|| now);
+            leave(&mut queue, 1, now);
         }
         assert!(matches!(queue.arrive(caller(1), || now, || "x"), Arrival::Waits { .. }));
         assert_eq!(queue.arrive(caller(1), || now, || "x"), Arrival::Refused);
         // To be served within 50 ms does not end it, but that nobody waits any longer.
         for _ in 0..5 {
             now += 10 * MS;
-            queue.leave(|| now);
+            leave(&mut queue, 1, now);
             queue.arrive(caller(1), || now, || "x");
         }
         assert_eq!(queue.arrive(caller(1), || now, || "x"), Arrival::Refused);
         while queue.waiting() > 0 {
-            queue.leave(|| now);
+            leave(&mut queue, 1, now);
         }
         for _ in 0..10 {
             assert!(matches!(queue.arrive(caller(1), || now, || "x"), Arrival::Waits { .. }));
@@ -425,13 +501,13 @@ mod tests {
         queue.arrive(caller(1), || now, || "");
         queue.arrive(caller(1), || now, || "a");
 
-        assert_eq!(queue.leave(|| now), Some(("a", now)));
-        queue.come_back();
+        assert_eq!(leave(&mut queue, 1, now), Some(("a", now)));
+        queue.come_back(caller(1));
         queue.arrive(caller(1), || now, || "b");
         assert_eq!(queue.taken(), 2);
-        assert_eq!(queue.leave(|| now), None);
-        assert_eq!(queue.leave(|| now), Some(("b", now)));
-        assert_eq!(queue.leave(|| now), None);
+        assert_eq!(leave(&mut queue, 1, now), None);
+        assert_eq!(leave(&mut queue, 1, now), Some(("b", now)));
+        assert_eq!(leave(&mut queue, 1, now), None);
         assert_eq!(queue.taken(), 0);
     }
 
@@ -447,9 +523,9 @@ mod tests {
         // 10 of 20: ten leave and nobody follows.
         arrive(&mut queue);
         for _ in 0..10 {
-            assert_eq!(queue.leave(|| now), None);
+            assert_eq!(leave(&mut queue, 1, now), None);
         }
-        assert_eq!(queue.leave(|| now), Some(("a", now)));
+        assert_eq!(leave(&mut queue, 1, now), Some(("a", now)));
         assert_eq!((queue.taken(), queue.waiting(), queue.is_wide()), (10, 0, false));
 
         // 5, and then the least, while 10 have a place.
@@ -459,7 +535,7 @@ mod tests {
         arrive(&mut queue);
         assert_eq!(queue.widen(now), []);
         while queue.taken() > 5 {
-            queue.leave(|| now);
+            leave(&mut queue, 1, now);
         }
         assert_eq!(queue.widen(now).len(), 1);
         assert_eq!(queue.widen(now).len(), 1);
@@ -473,15 +549,84 @@ mod tests {
     #[test]
     fn time_with_free_places_is_not_counted_after_a_narrow_one() {
         let (mut queue, now) = (queue(2, 9), Instant::now());
-        let arrive = |queue: &mut Queue<_>, now| queue.arrive(caller(1), || now, || "");
-        arrive(&mut queue, now);
+        let arrive =
+            |queue: &mut Queue<_>, number, now| queue.arrive(caller(number), || now, || "");
+        arrive(&mut queue, 1, now);
         queue.narrow(1, now);
         queue.widen(now + MS);
         let later = now + Duration::from_secs(3600);
 
-        assert_eq!(arrive(&mut queue, later), Arrival::Admitted);
-        assert_eq!(arrive(&mut queue, later), waits(1));
+        assert_eq!(arrive(&mut queue, 2, later), Arrival::Admitted);
+        assert_eq!(arrive(&mut queue, 3, later), waits(1));
         // Of an hour without a leave, nobody else would be let in.
-        assert_eq!(arrive(&mut queue, later), waits(2));
+        assert_eq!(arrive(&mut queue, 3, later), waits(2));
+    }
+
+    #[test]
+    fn no_caller_has_all_places() {
+        let check = |places: usize, expected: usize| {
+            let (mut queue, now) = (queue(places, 1000), Instant::now());
+            for _ in 0..2 * places {
+                queue.arrive(caller(1), || now, || "a");
+            }
+            assert_eq!(queue.taken(), expected, "{places}");
+            // Someone else has one at once, while others wait.
+            let other = queue.arrive(caller(2), || now, || "b");
+            assert_eq!(other == Arrival::Admitted, places > 1, "{places}");
+        };
+        check(1, 1);
+        check(2, 1);
+        check(9, 8);
+        check(64, 56);
+        check(256, 227);
+        check(512, 455);
+    }
+
+    #[test]
+    fn who_has_many_makes_room_for_who_has_few_as_they_leave() {
+        let (mut queue, now) = (queue(64, 1000), Instant::now());
+        let arrive = |queue: &mut Queue<_>, number| queue.arrive(caller(number), || now, || "x");
+        for _ in 0..1000 {
+            arrive(&mut queue, 1);
+        }
+        let mut others = 0;
+        while arrive(&mut queue, 2) == Arrival::Admitted {
+            others += 1;
+        }
+        assert_eq!(others, 7);
+
+        // As one of each goes, both come to have as many.
+        let held = |queue: &Queue<_>, number| queue.lines[&caller(number)].held;
+        for _ in 0..200 {
+            arrive(&mut queue, 2);
+            queue.leave(caller(1), || now);
+            queue.leave(caller(2), || now);
+        }
+        let (first, second) = (held(&queue, 1), held(&queue, 2));
+        assert!(first.abs_diff(second) <= 2, "{first} {second}");
+        assert!(queue.taken() < 64, "{}", queue.taken());
+        // And a third finds one.
+        assert_eq!(arrive(&mut queue, 3), Arrival::Admitted);
+    }
+
+    #[test]
+    fn who_may_have_no_more_is_in_nobodys_way() {
+        let (mut queue, now) = (queue(4, 9), Instant::now());
+        for name in ["a1", "a2", "a3", "a4"] {
+            queue.arrive(caller(1), || now, || name);
+        }
+        assert_eq!((queue.taken(), queue.waiting()), (3, 1));
+        assert_eq!(queue.arrive(caller(2), || now, || "b1"), Arrival::Admitted);
+        queue.arrive(caller(2), || now, || "b2");
+
+        // The first in turn is one that may have no more.
+        assert_eq!(leave(&mut queue, 2, now), Some(("b2", now)));
+        assert_eq!(leave(&mut queue, 2, now), None);
+        assert_eq!(leave(&mut queue, 1, now), Some(("a4", now)));
+        for left in [2, 1, 0] {
+            assert_eq!(leave(&mut queue, 1, now), None);
+            assert_eq!(queue.taken(), left);
+        }
+        assert!(queue.lines.is_empty());
     }
 }

@@ -40,8 +40,7 @@ mod target;
 pub use denied::{Denied, DeniedKind};
 pub use network::{Exception, Network, NoNetwork};
 pub use route::Route;
-pub use rule::{Rule, RuleFault};
-
+pub use rule::{BlockedHost, Rule, RuleFault};
 pub use target::ApprovedTarget;
 
 use address::Addresses;
@@ -51,6 +50,7 @@ use std::{
     net::SocketAddr,
     sync::{Arc, PoisonError, RwLock},
 };
+use url::Host;
 
 /// The rules, and what none of them can permit. What none allows is denied.
 #[derive(Debug, Clone)]
@@ -69,7 +69,16 @@ pub struct NamedRule {
 #[derive(Debug)]
 struct Grounds {
     rules: Vec<NamedRule>,
+    /// The same, whatever the rules.
+    common: Arc<Common>,
+}
+
+/// What no rule can permit.
+#[derive(Debug)]
+struct Common {
     addresses: Addresses,
+    /// Hosts that nothing may be fetched from just now.
+    blocked: RwLock<Vec<BlockedHost>>,
 }
 
 impl Policy {
@@ -81,11 +90,20 @@ impl Policy {
         nat64_prefixes: Vec<Network>,
         own_listeners: Vec<SocketAddr>,
     ) -> Self {
-        let named = |(place, rule): (usize, Rule)| NamedRule { name: rule.name_at(place), rule };
-        let rules = rules.into_iter().enumerate().map(named).collect();
         let own_listeners = RwLock::new(own_listeners);
         let addresses = Addresses { deny_networks, nat64_prefixes, own_listeners };
-        Self(Arc::new(Grounds { rules, addresses }))
+        Self::of(rules, Arc::new(Common { addresses, blocked: RwLock::default() }))
+    }
+
+    /// A policy with other rules, to which the same is forbidden, now and later.
+    pub fn with_rules(&self, rules: Vec<Rule>) -> Self {
+        Self::of(rules, Arc::clone(&self.0.common))
+    }
+
+    fn of(rules: Vec<Rule>, common: Arc<Common>) -> Self {
+        let named = |(place, rule): (usize, Rule)| NamedRule { name: rule.name_at(place), rule };
+        let rules = rules.into_iter().enumerate().map(named).collect();
+        Self(Arc::new(Grounds { rules, common }))
     }
 
     /// The rules in their order.
@@ -95,16 +113,38 @@ impl Policy {
 
     /// This server listens there by now, and nowhere else: also for what was approved before.
     pub fn listens_on(&self, own_listeners: Vec<SocketAddr>) {
-        let listeners = self.0.addresses.own_listeners.write();
+        let listeners = self.0.common.addresses.own_listeners.write();
         *listeners.unwrap_or_else(PoisonError::into_inner) = own_listeners;
+    }
+
+    /// From these hosts, and no others, nothing is fetched from now on; see
+    /// [`ApprovedTarget::still_allowed`] for what was approved before.
+    pub fn block(&self, hosts: Vec<BlockedHost>) {
+        *self.0.common.blocked.write().unwrap_or_else(PoisonError::into_inner) = hosts;
     }
 
     /// Judges the text of a URL, and the address if its host is one.
     pub fn approve(&self, source: &str) -> Result<ApprovedTarget, Denied> {
         let source = Source::parse(source)?;
         let rule = self.0.rule_for(&source)?;
+        if self.0.common.blocks(&source.host) {
+            return Err(blocked(without_secrets(&source.url)));
+        }
         ApprovedTarget::new(source, rule, &self.0)
     }
+}
+
+impl Common {
+    fn blocks(&self, host: &Host<String>) -> bool {
+        let blocked = self.blocked.read().unwrap_or_else(PoisonError::into_inner);
+        blocked.iter().any(|blocked| blocked.covers(host))
+    }
+}
+
+/// The operator has blocked the host.
+fn blocked(shown: String) -> Denied {
+    let detail = "nothing is fetched from this host at present: the operator has blocked it";
+    Denied::new(DeniedKind::Host, detail.to_owned(), format!("one of blocked_hosts: {shown}"))
 }
 
 impl Grounds {

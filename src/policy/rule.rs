@@ -51,6 +51,21 @@ enum HostPattern {
     Exact(Host<String>),
 }
 
+/// Hosts that are blocked: a name, an address, `*.name` or `*`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockedHost(HostPattern);
+
+impl BlockedHost {
+    /// Reads what is written as the host of a rule is.
+    pub fn parse(text: &str) -> Option<Self> {
+        HostPattern::parse(text).map(Self)
+    }
+
+    pub(super) fn covers(&self, host: &Host<String>) -> bool {
+        self.0.covers(host)
+    }
+}
+
 impl Rule {
     /// Accepts `scheme://host[:port][/path/prefix/]`, where the host may be `*` or
     /// `*.example.com` and the port `*`, or says what is wrong with it.

@@ -1,9 +1,9 @@
 //! What may be requested, and the only way to it.
 
 use super::{
-    Grounds,
+    Grounds, blocked,
     denied::Denied,
-    source::{Source, without_secrets},
+    source::{Source, undotted, without_secrets},
 };
 use std::{
     fmt,
@@ -78,6 +78,20 @@ impl ApprovedTarget {
         self.rule
     }
 
+    /// Denies it where its host has been blocked since it was approved.
+    pub fn still_allowed(&self) -> Result<(), Denied> {
+        let host = match self.url.host() {
+            Some(Host::Domain(name)) => undotted(Host::Domain(name.to_owned())),
+            Some(Host::Ipv4(address)) => Some(Host::Ipv4(address)),
+            Some(Host::Ipv6(address)) => Some(Host::Ipv6(address)),
+            None => None,
+        };
+        match host.is_some_and(|host| self.grounds.common.blocks(&host)) {
+            true => Err(blocked(self.shown())),
+            false => Ok(()),
+        }
+    }
+
     /// Where to connect if the host is an address; it is judged already.
     pub fn literal(&self) -> Option<SocketAddr> {
         self.literal
@@ -87,7 +101,7 @@ impl ApprovedTarget {
     /// why not.
     pub fn explain(&self, answer: IpAddr) -> Result<String, String> {
         match self.judge(&[answer]) {
-            Ok(_) => Ok(self.grounds.addresses.why_allowed(answer)),
+            Ok(_) => Ok(self.grounds.common.addresses.why_allowed(answer)),
             Err(denied) => Err(denied.reason),
         }
     }
@@ -95,11 +109,11 @@ impl ApprovedTarget {
     /// Judges every address that the host resolved to: where to connect, in the same
     /// order and with the port of the URL. One that is forbidden denies them all.
     pub fn judge(&self, answers: &[IpAddr]) -> Result<Vec<SocketAddr>, Denied> {
-        let Grounds { rules, addresses } = &*self.grounds;
+        let Grounds { rules, common } = &*self.grounds;
         let rule = &rules[self.rule];
         let judge = |address: &IpAddr| {
             let target = SocketAddr::new(*address, self.port);
-            match addresses.judge(target, &rule.rule.addresses) {
+            match common.addresses.judge(target, &rule.rule.addresses) {
                 Ok(()) => Ok(target),
                 Err(forbids) => {
                     let host = self.host();

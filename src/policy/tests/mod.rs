@@ -225,3 +225,39 @@ fn a_denial_tells_the_caller_what_to_do_and_the_log_what_decided() {
         "10.0.0.1, allowed by rule-1: 10.0.0.1 is in 10.0.0.0/8, Private-Use",
     );
 }
+
+#[test]
+fn a_host_that_is_blocked_is_denied_to_all_whatever_was_approved_before() {
+    let rules = |text: &str| vec![Rule::parse(text).unwrap()];
+    let policy = Policy::new(rules("https://*"), Vec::new(), Vec::new(), Vec::new());
+    let other = policy.with_rules(rules("http://*:*"));
+    let before = policy.approve("https://a.example./x?q").unwrap();
+    let beside = other.approve("http://b.example:81/").unwrap();
+    let literal = other.approve("http://93.184.215.14/").unwrap();
+
+    let block = |hosts: &[&str]| {
+        policy.block(hosts.iter().map(|host| BlockedHost::parse(host).unwrap()).collect());
+    };
+    block(&["A.example", "*.c.example", "93.184.215.14"]);
+
+    let denied = before.still_allowed().unwrap_err();
+    assert_eq!(denied.kind, DeniedKind::Host);
+    assert_eq!(denied.reason, "one of blocked_hosts: https://a.example/x");
+    assert!(beside.still_allowed().is_ok());
+    assert!(literal.still_allowed().is_err());
+    for (policy, url) in [
+        (&policy, "https://A.EXAMPLE/"),
+        (&policy, "https://a.example./"),
+        (&policy, "https://x.c.example/"),
+        (&other, "http://a.example:8080/"),
+        (&other, "http://0x5db8d70e/"),
+    ] {
+        assert_eq!(policy.approve(url).unwrap_err().kind, DeniedKind::Host, "{url}");
+    }
+    assert!(policy.approve("https://c.example/").is_ok());
+    let mut route = Route::new(policy.approve("https://b.example/").unwrap(), 1);
+    assert_eq!(route.follow("https://a.example/").unwrap_err().kind, DeniedKind::Host);
+    block(&[]);
+    assert!(before.still_allowed().is_ok());
+    assert!(other.approve("http://a.example/").is_ok());
+}

@@ -1,0 +1,233 @@
+//! Who may call: tenants with their keys, and the staff. And how a caller who shows a
+//! credential is found among them.
+
+use super::{Action, Role, SecretHash, ShownKey};
+use crate::{
+    policy::{BlockedHost, Rule},
+    scan::Pairs,
+};
+use std::{collections::HashMap, fmt, sync::Arc, time::SystemTime};
+
+/// What the operator says of callers, in one file.
+#[derive(Debug, Clone, Default)]
+pub struct Roster {
+    /// Hosts from which nobody gets a document.
+    pub blocked_hosts: Vec<BlockedHost>,
+    /// Who may have documents decoded.
+    pub tenants: Vec<TenantEntry>,
+    /// Who runs the service.
+    pub staff: Vec<KeyEntry>,
+}
+
+/// One tenant. What is not said is as for everyone.
+#[derive(Debug, Clone)]
+pub struct TenantEntry {
+    /// What it is called, also in metrics.
+    pub name: String,
+    /// Whether it is served.
+    pub disabled: bool,
+    /// What may be fetched for it, instead of what may be for everyone.
+    pub allow: Option<Vec<Rule>>,
+    /// Its markers, where a request names none.
+    pub markers: Option<Pairs>,
+    /// Requests.
+    pub requests_per_minute: Option<u64>,
+    /// At once, from rest.
+    pub burst: Option<u64>,
+    /// Decodes in a day of UTC.
+    pub decodes_per_day: Option<u64>,
+    /// The bytes of a document.
+    pub max_document_bytes: Option<u64>,
+    /// What it shows to be let in.
+    pub keys: Vec<KeyEntry>,
+}
+
+/// One key.
+#[derive(Debug, Clone)]
+pub struct KeyEntry {
+    /// Which one it is.
+    pub id: String,
+    /// What is kept of its secret.
+    pub sha256: SecretHash,
+    /// What may be done with it.
+    pub role: Role,
+    /// From when on it is none any more.
+    pub expires: Option<SystemTime>,
+}
+
+/// Who calls, as is proven.
+#[derive(Debug, Clone)]
+pub struct Principal {
+    /// The key that was shown; none: a token, or nobody in particular.
+    pub key: Option<Arc<str>>,
+    /// What may be done.
+    pub role: Role,
+    /// The place of the tenant in the roster; none: the staff, or nobody in particular.
+    pub tenant: Option<usize>,
+}
+
+impl Principal {
+    /// Whoever it is, where nobody has to say.
+    pub const ANYONE: Self = Self { key: None, role: Role::Decoder, tenant: None };
+
+    /// Whether this one may do that.
+    pub fn may(&self, action: Action) -> bool {
+        self.role.may(action)
+    }
+}
+
+/// Why a key opens nothing. For the log: the caller is not told which of these it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoKey {
+    /// There is no key of this id.
+    Unknown,
+    /// The secret is another one.
+    Wrong,
+    /// It was valid.
+    Expired,
+}
+
+impl fmt::Display for NoKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unknown => "there is no key of this id",
+            Self::Wrong => "the secret is not that of the key",
+            Self::Expired => "the key has expired",
+        })
+    }
+}
+
+/// Finds callers by their keys, and tenants by their names.
+#[derive(Debug, Default)]
+pub struct Keyring {
+    keys: HashMap<Arc<str>, Held>,
+    tenants: HashMap<String, usize>,
+}
+
+#[derive(Debug)]
+struct Held {
+    entry: KeyEntry,
+    tenant: Option<usize>,
+}
+
+impl Keyring {
+    /// The keys of a roster, in which no id stands twice.
+    pub fn new(roster: &Roster) -> Self {
+        let of_tenants =
+            roster.tenants.iter().enumerate().flat_map(|(place, tenant)| {
+                tenant.keys.iter().map(move |entry| (Some(place), entry))
+            });
+        let of_staff = roster.staff.iter().map(|entry| (None, entry));
+        let held = |(tenant, entry): (Option<usize>, &KeyEntry)| {
+            (Arc::from(entry.id.as_str()), Held { entry: entry.clone(), tenant })
+        };
+        let names = roster.tenants.iter().map(|tenant| tenant.name.clone());
+        Self {
+            keys: of_tenants.chain(of_staff).map(held).collect(),
+            tenants: names.enumerate().map(|(place, name)| (name, place)).collect(),
+        }
+    }
+
+    /// Who shows a key. It takes the same time whether the id is unknown or the secret is
+    /// wrong: a hash is made and compared in any case.
+    pub fn find(&self, shown: ShownKey<'_>, now: SystemTime) -> Result<Principal, NoKey> {
+        let held = self.keys.get_key_value(shown.id);
+        let expected = held.map_or(&SecretHash::NOBODYS, |(_, held)| &held.entry.sha256);
+        let is_right = shown.hash() == *expected;
+        let Some((id, Held { entry, tenant })) = held else { return Err(NoKey::Unknown) };
+        if !is_right {
+            return Err(NoKey::Wrong);
+        }
+        if entry.expires.is_some_and(|expires| expires <= now) {
+            return Err(NoKey::Expired);
+        }
+        Ok(Principal { key: Some(Arc::clone(id)), role: entry.role, tenant: *tenant })
+    }
+
+    /// The place of a tenant in the roster.
+    pub fn tenant(&self, name: &str) -> Option<usize> {
+        self.tenants.get(name).copied()
+    }
+
+    /// When the next key expires, of those that have not.
+    pub fn next_expiry(&self, now: SystemTime) -> Option<SystemTime> {
+        let expiries = self.keys.values().filter_map(|held| held.entry.expires);
+        expiries.filter(|expires| *expires > now).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::NewKey;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    fn at(seconds: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    fn entry(key: &NewKey, role: Role, expires: Option<u64>) -> KeyEntry {
+        KeyEntry { id: key.id.clone(), sha256: key.hash, role, expires: expires.map(at) }
+    }
+
+    fn tenant(name: &str, keys: Vec<KeyEntry>) -> TenantEntry {
+        TenantEntry {
+            name: name.to_owned(),
+            disabled: false,
+            allow: None,
+            markers: None,
+            requests_per_minute: None,
+            burst: None,
+            decodes_per_day: None,
+            max_document_bytes: None,
+            keys,
+        }
+    }
+
+    #[test]
+    fn a_key_leads_to_its_owner_until_it_expires() {
+        let keys: Vec<NewKey> = (0..5).map(|_| NewKey::make().unwrap()).collect();
+        let roster = Roster {
+            tenants: vec![
+                tenant("one", vec![entry(&keys[0], Role::Viewer, None)]),
+                tenant(
+                    "two",
+                    vec![
+                        entry(&keys[1], Role::Decoder, Some(100)),
+                        entry(&keys[2], Role::Decoder, Some(200)),
+                    ],
+                ),
+            ],
+            staff: vec![entry(&keys[3], Role::Auditor, None)],
+            ..Roster::default()
+        };
+        let keyring = Keyring::new(&roster);
+        let check = |text: &str, now: u64, expected: Result<(Role, Option<usize>), NoKey>| {
+            let found = keyring.find(ShownKey::parse(text).unwrap(), at(now));
+            let found = found.map(|of| (of.role, of.tenant));
+            assert_eq!(found, expected, "{text} {now}");
+        };
+
+        check(&keys[0].text, 0, Ok((Role::Viewer, Some(0))));
+        check(&keys[1].text, 99, Ok((Role::Decoder, Some(1))));
+        check(&keys[1].text, 100, Err(NoKey::Expired));
+        check(&keys[2].text, 100, Ok((Role::Decoder, Some(1))));
+        check(&keys[3].text, 100, Ok((Role::Auditor, None)));
+        check(&keys[4].text, 0, Err(NoKey::Unknown));
+        let of_another = keys[0].text.replace(&keys[0].id, &keys[1].id);
+        check(&of_another, 0, Err(NoKey::Wrong));
+        check(&of_another, 1000, Err(NoKey::Wrong));
+        assert_eq!((keyring.tenant("two"), keyring.tenant("three")), (Some(1), None));
+        let next = [0, 99, 100, 200].map(|now| keyring.next_expiry(at(now)));
+        assert_eq!(next, [Some(at(100)), Some(at(100)), Some(at(200)), None]);
+    }
+
+    #[test]
+    fn the_hash_that_stands_in_for_a_missing_one_opens_nothing() {
+        let key = NewKey::make().unwrap();
+        let nobody = KeyEntry { sha256: SecretHash::NOBODYS, ..entry(&key, Role::Operator, None) };
+        let roster = Roster { staff: vec![nobody], ..Roster::default() };
+        let found = Keyring::new(&roster).find(ShownKey::parse(&key.text).unwrap(), at(0));
+        assert_eq!(found.map(drop), Err(NoKey::Wrong));
+    }
+}
