@@ -599,6 +599,7 @@ mod tests {
         let held = |queue: &Queue<_>, number| queue.lines[&caller(number)].held;
         for _ in 0..200 {
             arrive(&mut queue, 2);
+            arrive(&mut queue, 2);
             queue.leave(caller(1), || now);
             queue.leave(caller(2), || now);
         }
