@@ -49,6 +49,8 @@ pub enum Code {
     RequestTooLarge,
     /// The body did not arrive in time.
     RequestTimeout,
+    /// No valid credential.
+    Unauthenticated,
     /// Not allowed here.
     Forbidden,
     /// No such route.
@@ -57,6 +59,8 @@ pub enum Code {
     MethodNotAllowed,
     /// Called more often than allowed.
     RateLimited,
+    /// All decodes of the day are used up.
+    QuotaExceeded,
     /// The egress policy allows no such source.
     SourceDenied,
     /// The source has no such document.
@@ -81,6 +85,8 @@ pub enum Code {
     Overloaded,
     /// The server is on its way out.
     ShuttingDown,
+    /// What quotas are counted in is down.
+    QuotaUnavailable,
     /// A bug.
     Internal,
 }
@@ -121,17 +127,19 @@ pub struct Fault {
 
 impl Code {
     /// Every code, in the order of the contract.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 26] = [
         Self::MalformedJson,
         Self::InvalidRequest,
         Self::UnsupportedMediaType,
         Self::NotAcceptable,
         Self::RequestTooLarge,
         Self::RequestTimeout,
+        Self::Unauthenticated,
         Self::Forbidden,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::RateLimited,
+        Self::QuotaExceeded,
         Self::SourceDenied,
         Self::SourceNotFound,
         Self::SourceRejected,
@@ -144,6 +152,7 @@ impl Code {
         Self::ServiceTimeout,
         Self::Overloaded,
         Self::ShuttingDown,
+        Self::QuotaUnavailable,
         Self::Internal,
     ];
 
@@ -156,10 +165,12 @@ impl Code {
             Self::NotAcceptable => "not_acceptable",
             Self::RequestTooLarge => "request_too_large",
             Self::RequestTimeout => "request_timeout",
+            Self::Unauthenticated => "unauthenticated",
             Self::Forbidden => "forbidden",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::RateLimited => "rate_limited",
+            Self::QuotaExceeded => "quota_exceeded",
             Self::SourceDenied => "source_denied",
             Self::SourceNotFound => "source_not_found",
             Self::SourceRejected => "source_rejected",
@@ -172,6 +183,7 @@ impl Code {
             Self::ServiceTimeout => "service_timeout",
             Self::Overloaded => "overloaded",
             Self::ShuttingDown => "shutting_down",
+            Self::QuotaUnavailable => "quota_unavailable",
             Self::Internal => "internal",
         }
     }
@@ -185,10 +197,12 @@ impl Code {
             | Self::NotAcceptable
             | Self::RequestTooLarge
             | Self::RequestTimeout
+            | Self::Unauthenticated
             | Self::Forbidden
             | Self::NotFound
             | Self::MethodNotAllowed
             | Self::RateLimited
+            | Self::QuotaExceeded
             | Self::DeadlineExceeded => Blame::Caller,
             Self::SourceDenied => Blame::Policy,
             Self::SourceNotFound
@@ -198,9 +212,11 @@ impl Code {
             | Self::CircuitOpen
             | Self::DocumentTooLarge
             | Self::UnsupportedDocument => Blame::Source,
-            Self::ServiceTimeout | Self::Overloaded | Self::ShuttingDown | Self::Internal => {
-                Blame::Service
-            }
+            Self::ServiceTimeout
+            | Self::Overloaded
+            | Self::ShuttingDown
+            | Self::QuotaUnavailable
+            | Self::Internal => Blame::Service,
         }
     }
 

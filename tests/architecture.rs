@@ -37,7 +37,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("config", &["policy", "telemetry"]),
     ("decode", &["answer", "failure", "fetch", "limit", "policy", "scan", "telemetry"]),
     ("failure", &[]),
-    ("fetch", &["policy", "scan"]),
+    ("fetch", &["limit", "policy", "scan"]),
     ("http", &["answer", "decode", "failure", "identity", "limit", "scan", "telemetry"]),
     ("identity", &["policy", "scan"]),
     ("limit", &["telemetry"]),

@@ -1,10 +1,11 @@
 //! What the policy says of a URL and why, hop by hop, by doing what a decode does up to the
 //! head of the document.
 
-use super::{Decoder, failing};
+use super::{Decoder, Tenant, failing};
 use crate::{
     failure::Failure,
     fetch::{Conduct, Error},
+    limit::Caller,
     policy::{Denied, Route},
 };
 use serde::Serialize;
@@ -72,19 +73,19 @@ pub enum Verdict {
 
 impl Decoder {
     /// Asks for a document as a decode would, and tells what decided.
-    pub async fn explain(&self, source: &str) -> Explanation {
+    pub async fn explain(&self, tenant: &Tenant, source: &str) -> Explanation {
         let mut explanation = Explanation::default();
-        let explained = self.find(source, &mut explanation.hops);
+        let explained = self.find(tenant, source, &mut explanation.hops);
         let found = timeout(self.limits.fetch_timeout, explained).await;
         explanation.verdict = found.unwrap_or_default();
         explanation
     }
 
-    async fn find(&self, source: &str, hops: &mut Vec<Hop>) -> Verdict {
+    async fn find(&self, tenant: &Tenant, source: &str, hops: &mut Vec<Hop>) -> Verdict {
         if let Err(failure) = self.check_is_sound() {
             return Verdict::of_failure(failure);
         }
-        let target = match self.policy.approve(source) {
+        let target = match tenant.reach().policy.approve(source) {
             Ok(target) => target,
             Err(denied) => return denied.into(),
         };
@@ -95,7 +96,7 @@ impl Decoder {
             // Before it is asked: that may take too long.
             hops.push(Hop { source, rule, addresses: Vec::new(), answer: None });
             let Some(hop) = hops.last_mut() else { return Verdict::TimedOut };
-            let followed = match self.ask(&route, hop).await {
+            let followed = match self.ask(tenant, &route, hop).await {
                 Ok(()) => return Verdict::Allowed,
                 Err(Error::Redirect(location)) => route.follow(&location),
                 Err(Error::Denied(denied)) => Err(denied),
@@ -107,12 +108,14 @@ impl Decoder {
         }
     }
 
-    async fn ask(&self, route: &Route, hop: &mut Hop) -> Result<(), Error> {
+    async fn ask(&self, tenant: &Tenant, route: &Route, hop: &mut Hop) -> Result<(), Error> {
         let target = route.target();
         let times = Arc::default();
-        let asked = match self.fetcher.visit(target, false).await {
+        let caller = tenant.caller.unwrap_or(Caller::HERE);
+        let clients = &tenant.reach().clients;
+        let asked = match self.fetcher.visit(target, caller, false).await {
             Ok(visit) => {
-                let asked = self.fetcher.get(route, visit.place(), &times).await;
+                let asked = self.fetcher.get(clients, route, visit.place(), &times).await;
                 visit.over(asked.as_ref().map_or_else(Error::conduct, |_| Conduct::Good));
                 asked
             }

@@ -14,18 +14,20 @@ mod failing;
 mod pass;
 mod run;
 mod source;
+mod tenant;
 mod turn;
 
 pub use deadline::{Deadline, too_slow};
 pub use explain::{Explanation, Hop, JudgedAddress, Verdict};
 pub use failing::Stopped;
 pub use pass::{Pass, Scanned};
+pub use tenant::{Tenant, TenantSettings};
 pub use turn::Lending;
 
 use crate::{
     answer::{Form, Output, WipedBuffer},
     failure::{Blame, Code, Failure},
-    fetch::{Fetcher, ShownOrigin},
+    fetch::{BuildError, Fetcher, ShownOrigin},
     limit::{Caller, Entry, Place, Pool, Shed},
     policy::{ApprovedTarget, Policy},
     scan::{Charset, Options, Summary},
@@ -40,16 +42,18 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     task::Waker,
     time::{Duration, Instant},
 };
 use tokio::{
+    sync::watch,
     task::{block_in_place, spawn_blocking},
     time::sleep,
 };
+use tenant::Reach;
 use turn::Turns;
 
 /// How often files that may change are looked at.
@@ -57,13 +61,16 @@ const REFRESH_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs decodes.
 pub struct Decoder {
-    policy: Policy,
+    /// Of everyone of whom nothing else is said.
+    reach: Arc<Reach>,
     fetcher: Arc<Fetcher>,
     limits: Limits,
     pools: Option<Pools>,
     metrics: Arc<Metrics>,
     /// Whether the policy denied what it must when it was last checked.
     is_sound: AtomicBool,
+    /// Tells of changes in who is served and which hosts are blocked.
+    switched: watch::Sender<()>,
 }
 
 /// How many decodes run at once, by what they wait for.
@@ -78,8 +85,6 @@ pub struct Pools {
 /// What no decode exceeds.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// The bytes of a document, unpacked and before transcoding.
-    pub max_document_bytes: u64,
     /// How long fetching a document may take as a whole.
     pub fetch_timeout: Duration,
     /// How many redirects are followed on the way to one.
@@ -96,6 +101,8 @@ pub struct Job {
     pub output: Output,
     /// Whether a document over the cap is worth what was found in it.
     pub allow_partial: bool,
+    /// For whom.
+    pub tenant: Arc<Tenant>,
     /// Who asks for it, among those who wait for a place.
     pub caller: Caller,
     /// The place that it has already.
@@ -117,12 +124,16 @@ pub enum Document {
 }
 
 /// A source that the policy allows.
-pub struct Approved(ApprovedTarget);
+pub struct Approved {
+    target: ApprovedTarget,
+    /// By which it was approved.
+    reach: Arc<Reach>,
+}
 
 impl Approved {
     /// Its URL without userinfo, query and fragment.
     pub fn shown(&self) -> String {
-        self.0.shown()
+        self.target.shown()
     }
 }
 
@@ -132,6 +143,19 @@ pub struct Upload {
     pub bytes: Pin<Box<dyn Stream<Item = Result<Bytes, Failure>> + Send>>,
     /// What it declares.
     pub charset: Charset,
+}
+
+/// Who asks for a decode.
+#[derive(Clone, Copy)]
+pub struct Asker<'a> {
+    /// For whom.
+    pub tenant: &'a Tenant,
+    /// Among those who wait for a place.
+    pub caller: Caller,
+    /// When it must be over.
+    pub deadline: Option<Deadline>,
+    /// What it leaves behind.
+    pub trail: &'a Trail,
 }
 
 /// Says whether all is taken, and wakes when it is.
@@ -162,24 +186,26 @@ impl Decoder {
         limits: Limits,
         pools: Option<Pools>,
         metrics: Arc<Metrics>,
-    ) -> Self {
-        let is_sound = AtomicBool::new(false);
-        let decoder = Self { policy, fetcher: Arc::new(fetcher), limits, pools, metrics, is_sound };
+    ) -> Result<Self, BuildError> {
+        let reach = Arc::new(Reach { clients: fetcher.clients(policy.rules())?, policy });
+        let (fetcher, is_sound) = (Arc::new(fetcher), AtomicBool::new(false));
+        let switched = watch::Sender::new(());
+        let decoder = Self { reach, fetcher, limits, pools, metrics, is_sound, switched };
         // Who wants to know why not asks again.
         let _ = decoder.check_policy();
-        decoder
+        Ok(decoder)
     }
 
     /// Checks the policy; as long as it is unsound, nothing is fetched.
     pub fn check_policy(&self) -> Result<(), &'static str> {
-        let checked = self.policy.check_itself();
+        let checked = self.reach.policy.check_itself();
         self.note_check(checked.is_ok());
         checked
     }
 
     /// This server listens there by now.
     pub fn listens_on(&self, own_listeners: Vec<SocketAddr>) {
-        self.policy.listens_on(own_listeners);
+        self.reach.policy.listens_on(own_listeners);
     }
 
     fn note_check(&self, is_sound: bool) {
@@ -187,17 +213,20 @@ impl Decoder {
         self.metrics.policy_selfcheck_ok.set(is_sound.into());
     }
 
-    /// Asks the policy about the URL of a document.
-    pub fn approve(&self, source: &str, trail: &Trail) -> Result<Approved, Failure> {
+    /// Asks the policy about the URL of a document for a tenant.
+    pub fn approve(
+        &self,
+        tenant: &Tenant,
+        source: &str,
+        trail: &Trail,
+    ) -> Result<Approved, Failure> {
         self.check_is_sound()?;
-        let target = self.policy.approve(source).map_err(|denied| {
-            self.metrics.security_event(denied.kind.as_str());
-            failing::denied(denied)
-        })?;
+        let reach = Arc::clone(tenant.reach());
+        let target = reach.policy.approve(source).map_err(|denied| self.denied(denied))?;
         let mut steps = trail.steps();
         steps.source_host = Some(target.host().to_owned());
         steps.rule = Some(target.rule().to_owned());
-        Ok(Approved(target))
+        Ok(Approved { target, reach })
     }
 
     fn check_is_sound(&self) -> Result<(), Failure> {
@@ -207,9 +236,11 @@ impl Decoder {
 
     /// Does the job, once there is a place for it, and writes its answer.
     pub async fn decode(&self, job: Job, reply: Reply<'_>, trail: &Trail) -> Result<Done, Stopped> {
-        let Job { document, mut options, output, allow_partial, caller, place, .. } = job;
+        let Job { document, mut options, output, allow_partial, tenant, caller, place, .. } = job;
         let (began, deadline) = (job.began, job.deadline);
-        options.max_bytes = Some(self.limits.max_document_bytes);
+        let (cap, tenant) = (tenant.max_document_bytes, &*tenant);
+        options.max_bytes = Some(cap);
+        let asker = Asker { tenant, caller, deadline, trail };
         let (input, kind) = match &document {
             Document::Source(_) => (Input::Source, PoolKind::Fetch),
             Document::Content(_) | Document::Upload(_) => (Input::Content, PoolKind::Inline),
@@ -217,19 +248,28 @@ impl Decoder {
         trail.steps().input = Some(input);
         let pool = self.pool(kind);
         // Where it turns out to be another pool's, others have it at once.
-        let mut place = match place.filter(|place| place.is_of(pool)) {
-            None => self.enter(kind, caller, deadline, trail).await?,
+        let mut place = match place.filter(|place| pool.is_some_and(|pool| pool.has(place))) {
+            None => {
+                let target = match &document {
+                    Document::Source(source) => Some(Mutex::new(source.target.clone())),
+                    _ => None,
+                };
+                self.enter(kind, asker, target.as_ref()).await?
+            }
             place => place,
         };
         let waited = place.as_ref().map(Place::waited).unwrap_or_default();
-        let run = Run { decoder: self, pool, options, output, allow_partial, began, waited, trail };
+        let decoder = self;
+        let run = Run { decoder, asker, pool, options, cap, output, allow_partial, began, waited };
         let summary = match document {
             Document::Source(source) => {
-                Box::pin(run.source(&source.0, deadline, &mut place, reply)).await?
+                Box::pin(run.source(&source, &mut place, reply)).await?
             }
             Document::Content(text) => within(deadline, trail, run.content(&text, reply)).await?,
             Document::Upload(upload) => {
-                within(deadline, trail, Box::pin(run.upload(upload, &mut place, reply))).await?
+                let upload = run.upload(upload, &mut place, reply);
+                let upload = self.unless_stopped(tenant, None, upload);
+                within(deadline, trail, Box::pin(upload)).await?
             }
         };
         Ok(Done { summary, place })
@@ -239,10 +279,10 @@ impl Decoder {
     pub async fn enter(
         &self,
         kind: PoolKind,
-        caller: Caller,
-        deadline: Option<Deadline>,
-        trail: &Trail,
+        asker: Asker<'_>,
+        target: Option<&Mutex<ApprovedTarget>>,
     ) -> Result<Option<Place>, Stopped> {
+        let Asker { tenant, caller, deadline, trail } = asker;
         let Some(pool) = self.pool(kind) else { return Ok(None) };
         match pool.enter(caller) {
             Entry::Admitted(place) => Ok(Some(place)),
@@ -250,6 +290,7 @@ impl Decoder {
             // Boxed, so that those who wait for little carry little.
             Entry::Waits(waiting) => {
                 let place = async { waiting.place().await.map(Some).map_err(overloaded) };
+                let place = self.unless_stopped(tenant, target, place);
                 Box::pin(within(deadline, trail, place)).await
             }
         }
@@ -335,15 +376,20 @@ mod tests {
         };
         let rules = vec![Rule::parse("https://a.example").unwrap()];
         let policy = Policy::new(rules, Vec::new(), Vec::new(), Vec::new());
-        let fetcher = Fetcher::new(settings, policy.rules()).unwrap();
-        let limits = Limits {
-            max_document_bytes: 1,
-            fetch_timeout: Duration::from_secs(1),
-            max_redirects: 0,
-        };
+        let fetcher = Fetcher::new(settings).unwrap();
+        let limits = Limits { fetch_timeout: Duration::from_secs(1), max_redirects: 0 };
         let metrics = Arc::new(Metrics::new(&[]).unwrap());
-        let decoder = Decoder::new(policy, fetcher, limits, None, Arc::clone(&metrics));
-        let approve = || decoder.approve("https://a.example/x", &Trail::default()).map(drop);
+        let decoder = Decoder::new(policy, fetcher, limits, None, Arc::clone(&metrics)).unwrap();
+        let settings = TenantSettings {
+            name: "anonymous".to_owned(),
+            caller: None,
+            markers: None,
+            max_document_bytes: 1,
+            allow: None,
+        };
+        let tenant = decoder.tenant(settings, None).unwrap();
+        let approve =
+            || decoder.approve(&tenant, "https://a.example/x", &Trail::default()).map(drop);
         assert!(approve().is_ok());
         assert_eq!(metrics.policy_selfcheck_ok.get(), 1);
 

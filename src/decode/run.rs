@@ -1,7 +1,7 @@
 //! A decode under way: the bytes of a document, wherever they come from, on their way
 //! through the scanner to the form.
 
-use super::{Decoder, IsTaken, Lending, Pass, Reply, Stopped, Upload, turn::Turns};
+use super::{Asker, Decoder, IsTaken, Lending, Pass, Reply, Stopped, Upload, turn::Turns};
 use crate::{
     answer::Form,
     answer::{Output, Timing},
@@ -22,19 +22,21 @@ use std::{
 /// A decode under way.
 pub(super) struct Run<'a> {
     pub(super) decoder: &'a Decoder,
+    pub(super) asker: Asker<'a>,
     pub(super) pool: Option<&'a Pool>,
     pub(super) options: Options,
+    /// The bytes of a document.
+    pub(super) cap: u64,
     pub(super) output: Output,
     pub(super) allow_partial: bool,
     pub(super) began: Instant,
     /// For a place.
     pub(super) waited: Duration,
-    pub(super) trail: &'a Trail,
 }
 
 impl Run<'_> {
     pub(super) async fn content(&self, text: &[u8], reply: Reply<'_>) -> Result<Summary, Stopped> {
-        self.trail.steps().complete.get_or_insert_with(Instant::now);
+        self.asker.trail.steps().complete.get_or_insert_with(Instant::now);
         let mut pass = self.pass(Charset::UTF_8, reply.form);
         // Whatever it wants, there is no more.
         let _ = self.scan(&mut pass, &mut Turns::new(self.pool), text, reply.is_taken).await?;
@@ -49,7 +51,7 @@ impl Run<'_> {
         place: &mut Option<Place>,
         reply: Reply<'_>,
     ) -> Result<Summary, Stopped> {
-        self.trail.steps().uploading = true;
+        self.asker.trail.steps().uploading = true;
         let (mut turns, mut lending) = (Turns::new(self.pool), Lending::default());
         let mut pass = self.pass(upload.charset, reply.form);
         loop {
@@ -61,7 +63,7 @@ impl Run<'_> {
             }
         }
         {
-            let mut steps = self.trail.steps();
+            let mut steps = self.asker.trail.steps();
             steps.uploading = false;
             steps.complete.get_or_insert_with(Instant::now);
         }
@@ -94,7 +96,7 @@ impl Run<'_> {
             }
             if flow.is_continue() && !is_taken(Waker::noop()) {
                 turns.end().await;
-                taken(is_taken, self.trail).await;
+                taken(is_taken, self.asker.trail).await;
             }
         }
         turns.end().await;
@@ -104,7 +106,7 @@ impl Run<'_> {
     /// Scans the next bytes at once.
     fn push(&self, pass: &mut Pass<'_>, bytes: &[u8]) -> Result<ControlFlow<()>, Stopped> {
         let flow = pass.push(bytes)?;
-        let mut steps = self.trail.steps();
+        let mut steps = self.asker.trail.steps();
         steps.bytes += bytes.len() as u64;
         steps.secrets = pass.secrets();
         Ok(flow)
@@ -114,21 +116,21 @@ impl Run<'_> {
     fn handed_over(&self, pass: Pass<'_>) -> Result<Summary, Stopped> {
         let scanned = pass.end()?;
         if self.is_too_large(&scanned.summary) {
-            let cap = self.decoder.limits.max_document_bytes;
+            let cap = self.cap;
             let detail = format!(
                 "the document is over the cap of {cap} bytes (max_document_bytes); hand over less, \
                  or ask with allow_partial for what is found up to there"
             );
             return Err(Failure::new(Code::RequestTooLarge, detail).into());
         }
-        self.trail.steps().secrets = scanned.summary.returned;
+        self.asker.trail.steps().secrets = scanned.summary.returned;
         Ok(scanned.finish(None, self.timing(&[]))?)
     }
 
     /// The bytes of the largest document in gzip, which adds little to what cannot be made
     /// smaller.
     pub(super) fn most_packed(&self) -> u64 {
-        let most = self.decoder.limits.max_document_bytes;
+        let most = self.cap;
         most.saturating_add(most / 64).saturating_add(4096)
     }
 

@@ -1,7 +1,7 @@
 //! Decoding what stands at a URL.
 
 use super::{
-    Deadline, Lending, Reply, Stopped, deadline::caller_was_slow, failing, run::Run, turn::Turns,
+    Approved, Asker, Deadline, Lending, Reply, Stopped, deadline::caller_was_slow, failing, run::Run, turn::Turns,
 };
 use crate::{
     answer::Fetch,
@@ -12,7 +12,11 @@ use crate::{
     scan::Summary,
     telemetry::{FetchResult, Metrics, Phase, Retry, Trail},
 };
-use std::{ops::ControlFlow, sync::Arc, time::Instant};
+use std::{
+    ops::ControlFlow,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
 use tokio::time::{sleep, timeout_at};
 
 /// An unpacked document this much larger than what arrived looks like a bomb.
@@ -21,13 +25,13 @@ const SUSPICIOUS: u64 = 100;
 impl Run<'_> {
     pub(super) async fn source(
         &self,
-        target: &ApprovedTarget,
-        deadline: Option<Deadline>,
+        source: &Approved,
         place: &mut Option<Place>,
         reply: Reply<'_>,
     ) -> Result<Summary, Stopped> {
+        let Asker { tenant, deadline, trail, .. } = self.asker;
         {
-            let mut steps = self.trail.steps();
+            let mut steps = trail.steps();
             steps.complete.get_or_insert_with(Instant::now);
         }
         // Of the deadline and the budget for fetching, the shorter one has its say.
@@ -35,8 +39,11 @@ impl Run<'_> {
         let until = Instant::now() + budget;
         let deadline = deadline.filter(|deadline| deadline.at <= until);
         let at = deadline.map_or(until, |deadline| deadline.at);
-        let mut fetching = Fetching::new(self, target, at);
-        let done = match timeout_at(at.into(), fetching.decode(place, reply)).await {
+        let here = Mutex::new(source.target.clone());
+        let mut fetching = Fetching::new(self, source, &here, at);
+        let decode = fetching.decode(place, reply);
+        let decode = self.decoder.unless_stopped(tenant, Some(&here), decode);
+        let done = match timeout_at(at.into(), decode).await {
             Ok(done) => done,
             Err(_) => Err(fetching.timed_out(deadline).into()),
         };
@@ -50,7 +57,9 @@ impl Run<'_> {
 /// A document that is being fetched, attempt by attempt.
 struct Fetching<'a> {
     run: &'a Run<'a>,
-    target: &'a ApprovedTarget,
+    source: &'a Approved,
+    /// What is asked just now.
+    here: &'a Mutex<ApprovedTarget>,
     began: Instant,
     /// When it must be there.
     until: Instant,
@@ -66,11 +75,21 @@ struct Fetching<'a> {
 }
 
 impl<'a> Fetching<'a> {
-    fn new(run: &'a Run<'a>, target: &'a ApprovedTarget, until: Instant) -> Self {
-        let route = Route::new(target.clone(), run.decoder.limits.max_redirects);
+    fn new(
+        run: &'a Run<'a>,
+        source: &'a Approved,
+        here: &'a Mutex<ApprovedTarget>,
+        until: Instant,
+    ) -> Self {
+        let route = Route::new(source.target.clone(), run.decoder.limits.max_redirects);
+        let (attempts, attempt) = (0, None);
         let (hops, lending) = (Vec::new(), Lending::default());
         let began = Instant::now();
-        Self { run, target, began, until, route, attempts: 0, attempt: None, hops, lending }
+        Self { run, source, here, began, until, route, attempts, attempt, hops, lending }
+    }
+
+    fn is_at(&self, target: &ApprovedTarget) {
+        *self.here.lock().unwrap_or_else(PoisonError::into_inner) = target.clone();
     }
 
     async fn decode(
@@ -126,7 +145,7 @@ impl<'a> Fetching<'a> {
             bytes,
             final_source: self.route.target().shown(),
         };
-        run.trail.steps().secrets = scanned.summary.returned;
+        run.asker.trail.steps().secrets = scanned.summary.returned;
         Ok(scanned.finish(Some(&fetch), run.timing(&self.hops))?)
     }
 
@@ -166,17 +185,20 @@ impl<'a> Fetching<'a> {
         let decoder = self.run.decoder;
         let is_retry = self.attempts > 0;
         if is_retry {
-            self.route = Route::new(self.target.clone(), decoder.limits.max_redirects);
+            self.route = Route::new(self.source.target.clone(), decoder.limits.max_redirects);
+            self.is_at(self.route.target());
         }
         loop {
-            let visit = decoder.fetcher.visit(self.route.target(), is_retry);
+            let visit = decoder.fetcher.visit(self.route.target(), self.run.asker.caller, is_retry);
             let visit = self.lending.of(place, visit).await?;
             let kept = visit.place();
             let times = self.hop(visit);
-            match decoder.fetcher.get(&self.route, kept, &times).await {
+            let clients = &self.source.reach.clients;
+            match decoder.fetcher.get(clients, &self.route, kept, &times).await {
                 Err(Error::Redirect(location)) => {
                     self.left(Conduct::Good);
                     self.route.follow(&location).map_err(Error::Denied)?;
+                    self.is_at(self.route.target());
                 }
                 Ok(document) => {
                     let visit = self.attempt.as_mut().and_then(|attempt| attempt.visit.as_mut());
@@ -193,8 +215,8 @@ impl<'a> Fetching<'a> {
         let Self { run, attempts, began, .. } = self;
         let attempt = self.attempt.get_or_insert_with(|| {
             *attempts += 1;
-            run.trail.steps().attempts = Some(*attempts);
-            Attempt::begin(&run.decoder.metrics, run.trail, *began)
+            run.asker.trail.steps().attempts = Some(*attempts);
+            Attempt::begin(&run.decoder.metrics, run.asker.trail, *began)
         });
         let times = Arc::default();
         attempt.hops.push(Arc::clone(&times));
@@ -228,7 +250,7 @@ impl<'a> Fetching<'a> {
     }
 
     fn broken_off(&mut self, error: Error) -> Failure {
-        let Some(slow) = caller_was_slow(self.run.trail) else { return self.broken(error) };
+        let Some(slow) = caller_was_slow(self.run.asker.trail) else { return self.broken(error) };
         // A source need not wait for our client for ever.
         self.end(result_of(&error), Conduct::Unknown);
         slow
@@ -245,9 +267,9 @@ impl<'a> Fetching<'a> {
 
     fn timed_out(&mut self, deadline: Option<Deadline>) -> Failure {
         if let Some(deadline) = deadline {
-            return deadline.passed(self.run.trail);
+            return deadline.passed(self.run.asker.trail);
         }
-        caller_was_slow(self.run.trail).unwrap_or_else(|| {
+        caller_was_slow(self.run.asker.trail).unwrap_or_else(|| {
             // What went before may have been others' doing.
             let budget = self.run.decoder.limits.fetch_timeout;
             let visit = self.attempt.as_ref().and_then(|attempt| attempt.visit.as_ref());
@@ -270,8 +292,8 @@ impl<'a> Fetching<'a> {
     }
 
     fn too_large(&self, arrived: u64) -> Failure {
-        let cap = self.run.decoder.limits.max_document_bytes;
-        if self.run.trail.steps().bytes > arrived.saturating_mul(SUSPICIOUS) {
+        let cap = self.run.cap;
+        if self.run.asker.trail.steps().bytes > arrived.saturating_mul(SUSPICIOUS) {
             self.run.decoder.metrics.security_event("decompression");
         }
         let detail = format!(

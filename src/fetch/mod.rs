@@ -8,11 +8,11 @@
 //! turns out to be closed before any of a request is written, another one is made, by a
 //! lookup and a judgement of its own.)
 //!
-//! Each rule has connections of its own, so that what one rule permits is of no use to
-//! another.
+//! Each rule of each policy has connections of its own ([`Clients`]).
 
 mod authorization;
 mod circuit;
+mod clients;
 mod dial;
 mod document;
 mod error;
@@ -28,6 +28,7 @@ mod visit;
 
 pub use authorization::Unusable;
 pub use circuit::{CircuitSettings, Conduct};
+pub use clients::Clients;
 pub use document::{ContentTypes, Document};
 pub use error::{Error, Unsupported};
 pub use gunzip::{Corrupt, Gunzip};
@@ -38,23 +39,21 @@ pub use times::Times;
 pub use tls::{RootsError, roots};
 pub use visit::{Asked, PlaceAtOrigin, Visit};
 
-use crate::policy::{ApprovedTarget, NamedRule, Route};
-use authorization::Authorization;
-use dial::{DIAL, Dial, TimedConnector};
+use crate::{
+    limit::Caller,
+    policy::{ApprovedTarget, NamedRule, Route},
+};
+use clients::Connecting;
+use dial::{DIAL, Dial};
 use origin::Refused;
 use origins::Origins;
-use reqwest::{
-    Client,
-    header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderValue},
-    redirect,
-};
+use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderValue};
 use resolver::{JudgingResolver, Resolver};
 use rustls::RootCertStore;
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
-    ops::RangeInclusive,
-    sync::{Arc, OnceLock, atomic::AtomicBool},
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak, atomic::AtomicBool},
     time::Duration,
 };
 use tokio::sync::Notify;
@@ -79,27 +78,13 @@ pub struct Settings {
     pub origins: OriginSettings,
 }
 
-/// A connection of HTTP/2 on which nothing came for so long is asked whether it is still
-/// there, and is not where there is no answer for as long again; or in a third of the time
-/// for the first byte each, so that a request may still be tried on another. But nobody is
-/// asked more often than that.
-const SILENCE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(2);
-
-/// How long a connection is kept that nobody uses: whoever is at the other end may go on
-/// sending.
-const IDLE: Duration = Duration::from_secs(15);
-/// What may be under way on one stream of HTTP/2 before it is read.
-const WINDOW: u32 = 256 * 1024;
-
 /// Fetches documents.
 pub struct Fetcher {
-    /// One for each rule of the policy.
-    clients: Vec<Client>,
-    /// By rule, where it has one.
-    authorizations: Vec<Option<Authorization>>,
+    connecting: Connecting,
+    /// Whose authorization files are read again; those that are in use.
+    clients: Mutex<Vec<Weak<Clients>>>,
     resolver: Resolver,
     origins: Arc<Origins>,
-    first_byte_timeout: Duration,
     content_types: ContentTypes,
 }
 
@@ -126,53 +111,45 @@ impl std::fmt::Display for BuildError {
 impl std::error::Error for BuildError {}
 
 impl Fetcher {
-    /// A fetcher for a policy with these rules.
-    pub fn new(settings: Settings, rules: &[NamedRule]) -> Result<Self, BuildError> {
-        let tls = tls::client_config(settings.roots)
-            .map_err(|error| BuildError::Client(error.to_string()))?;
-        let Settings { hosts, nameservers, connect_timeout, .. } = settings;
-        let resolver =
-            Resolver::new(hosts, &nameservers, connect_timeout).map_err(BuildError::Client)?;
-        // Streams that nobody reads leave room for all others.
-        let streams = u32::try_from(settings.origins.max_per_origin).unwrap_or(u32::MAX);
-        let all_windows = WINDOW.saturating_mul(streams).min(i32::MAX.unsigned_abs());
-        let silence = settings.first_byte_timeout / 3;
-        let silence = silence.clamp(*SILENCE.start(), *SILENCE.end());
-        #[expect(clippy::disallowed_methods, reason = "the one place where clients are made")]
-        let client = || {
-            Client::builder()
-                .tls_backend_preconfigured(tls.clone())
-                .user_agent(&settings.user_agent)
-                .no_proxy()
-                .redirect(redirect::Policy::none())
-                .retry(reqwest::retry::never())
-                .referer(false)
-                .connect_timeout(connect_timeout)
-                .pool_idle_timeout(IDLE)
-                .http2_initial_stream_window_size(WINDOW)
-                .http2_initial_connection_window_size(all_windows)
-                .http2_keep_alive_interval(silence)
-                .http2_keep_alive_timeout(silence)
-                .dns_resolver(JudgingResolver(resolver.clone()))
-                .connector_layer(tower::layer::layer_fn(TimedConnector))
-                .build()
-                .map_err(|error| BuildError::Client(error.to_string()))
+    /// A fetcher, which needs [`Clients`] to fetch.
+    pub fn new(settings: Settings) -> Result<Self, BuildError> {
+        let not_made = |error: String| BuildError::Client(error);
+        let tls = tls::client_config(settings.roots).map_err(|error| not_made(error.to_string()))?;
+        let Settings { hosts, nameservers, connect_timeout, first_byte_timeout, .. } = settings;
+        let resolver = Resolver::new(hosts, &nameservers, connect_timeout).map_err(not_made)?;
+        let user_agent = HeaderValue::try_from(settings.user_agent);
+        let connecting = Connecting {
+            tls,
+            user_agent: user_agent.map_err(|error| not_made(error.to_string()))?,
+            resolver: JudgingResolver(resolver.clone()),
+            connect_timeout,
+            first_byte_timeout,
+            max_per_origin: settings.origins.max_per_origin,
         };
-        let clients = rules.iter().map(|_| client()).collect::<Result<_, _>>()?;
-        let authorization = |NamedRule { name, rule }: &NamedRule| {
-            let read = rule.authorization_file.as_deref().map(Authorization::read);
-            read.transpose().map_err(|error| BuildError::Authorization(name.clone(), error))
-        };
-        let authorizations = rules.iter().map(authorization).collect::<Result<_, _>>()?;
-        let Settings { first_byte_timeout, content_types, origins, .. } = settings;
+        // What none can be made of is known now.
+        connecting.client()?;
+        let Settings { content_types, origins, .. } = settings;
         let origins = Origins::new(origins);
-        Ok(Self { clients, authorizations, resolver, origins, first_byte_timeout, content_types })
+        Ok(Self { connecting, clients: Mutex::default(), resolver, origins, content_types })
+    }
+
+    /// Connections for a policy with these rules.
+    pub fn clients(&self, rules: &[NamedRule]) -> Result<Arc<Clients>, BuildError> {
+        let clients = Arc::new(Clients::new(rules)?);
+        let mut all = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|clients| clients.strong_count() > 0);
+        all.push(Arc::downgrade(&clients));
+        Ok(clients)
     }
 
     /// Reads the authorization files again, and looks which origins are left alone by now.
     /// Files may take their time.
     pub fn refresh(&self) {
-        self.authorizations.iter().flatten().for_each(Authorization::refresh);
+        let clients = {
+            let all = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+            all.iter().filter_map(Weak::upgrade).collect::<Vec<_>>()
+        };
+        clients.iter().for_each(|clients| clients.refresh());
         self.origins.recount();
     }
 
@@ -183,8 +160,13 @@ impl Fetcher {
     }
 
     /// Waits until one more request may go to the origin of a target, or says why none may.
-    pub async fn visit(&self, target: &ApprovedTarget, is_retry: bool) -> Result<Visit, Error> {
-        let visit = self.origins.visit(target.origin(), is_retry).await;
+    pub async fn visit(
+        &self,
+        target: &ApprovedTarget,
+        caller: Caller,
+        is_retry: bool,
+    ) -> Result<Visit, Error> {
+        let visit = self.origins.visit(target.origin(), caller, is_retry).await;
         visit.map_err(|refused| match refused {
             Refused::Open(wait) => Error::CircuitOpen(wait),
             Refused::Crowd => Error::Crowded,
@@ -201,20 +183,18 @@ impl Fetcher {
     /// `times`, also where this fails or is given up.
     pub async fn get(
         &self,
+        clients: &Clients,
         route: &Route,
         place: PlaceAtOrigin,
         times: &Arc<Times>,
     ) -> Result<Document, Error> {
         let target = route.target();
-        let client = self.clients.get(target.rule_index());
-        let client = client.ok_or(Error::Connect("no client for the rule".to_owned()))?;
+        let of_rule = clients.of_rule(target.rule_index(), &self.connecting);
+        let (client, authorization) = of_rule.map_err(|error| Error::Connect(error.to_string()))?;
         let mut request = client
             .get(target.url().clone())
             .header(ACCEPT_ENCODING, const { HeaderValue::from_static("gzip") });
-        let authorization = self.authorizations.get(target.rule_index());
-        if let Some(Some(authorization)) = authorization
-            && route.is_at_home()
-        {
+        if let Some(authorization) = authorization.filter(|_| route.is_at_home()) {
             request = request.header(AUTHORIZATION, authorization.value());
         }
         // Requests that came in the same moment ask in the same moment, rather than each
@@ -230,7 +210,7 @@ impl Fetcher {
             stands: Notify::new(),
         });
         let sent = DIAL.scope(Arc::clone(&dial), request.send());
-        let sent = dial.until_first_byte(sent, self.first_byte_timeout).await;
+        let sent = dial.until_first_byte(sent, self.connecting.first_byte_timeout).await;
         let sent = sent.ok_or(Error::FirstByteTimeout)?;
         let response = sent.map_err(|error| Error::before_the_head(&error))?;
         times.answered();

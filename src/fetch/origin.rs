@@ -4,17 +4,16 @@ use super::{
     circuit::{Circuit, CircuitSettings, Conduct, Pass, State},
     retry::Budget,
 };
+use crate::limit::{Bounds, Caller, Entry, Place, Places};
 use std::{
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// So many requests may wait for one.
+/// So many requests may wait for one,
 pub(super) const WAITING: usize = 512;
+/// and for so long, if nothing else ends their wait: longer than any budget.
+const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// An origin, for the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,9 +34,7 @@ pub struct ShownOrigin {
 /// What is remembered of an origin.
 pub(super) struct Origin {
     name: String,
-    max_per_origin: usize,
-    places: Arc<Semaphore>,
-    pub(super) waiting: AtomicUsize,
+    pub(super) places: Places,
     state: Mutex<Remembered>,
 }
 
@@ -64,11 +61,10 @@ impl Origin {
     ) -> Self {
         let now = Instant::now();
         let (circuit, budget) = (circuit.map(Circuit::new), Budget::new(now));
+        let bounds = Bounds { places: max_per_origin, waiting: WAITING, max_wait: MAX_WAIT };
         Self {
             name,
-            max_per_origin,
-            places: Arc::new(Semaphore::new(max_per_origin)),
-            waiting: AtomicUsize::new(0),
+            places: Places::new(bounds, None),
             state: Mutex::new(Remembered { circuit, budget, asked: now }),
         }
     }
@@ -85,16 +81,16 @@ impl Origin {
         (is_open, !circuit.is_none_or(Circuit::is_spotless), state.asked)
     }
 
-    /// A place for a request, once there is one.
-    pub(super) async fn place(&self) -> Result<OwnedSemaphorePermit, Refused> {
-        let places = || Arc::clone(&self.places);
-        if let Ok(place) = places().try_acquire_owned() {
-            return Ok(place);
+    /// A place for a request of a caller, once there is one.
+    pub(super) async fn place(&self, caller: Caller) -> Result<Place, Refused> {
+        match self.places.enter(caller) {
+            Entry::Admitted(place) => Ok(place),
+            Entry::Refused(_) => Err(Refused::Crowd),
+            Entry::Waits(waiting) => {
+                self.let_wait()?;
+                waiting.place().await.map_err(|_| Refused::Crowd)
+            }
         }
-        self.let_wait()?;
-        let _waiting = Waiting::begin(self)?;
-        // Nobody closes it.
-        places().acquire_owned().await.map_err(|_| Refused::Crowd)
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, Remembered> {
@@ -156,7 +152,7 @@ impl Origin {
             circuit: name,
             failures: circuit.map_or(0, Circuit::in_a_row),
             open_for,
-            in_flight: self.max_per_origin.saturating_sub(self.places.available_permits()),
+            in_flight: self.places.taken(),
         }
     }
 }
@@ -166,23 +162,4 @@ pub(super) const CLOSED: &str = "closed";
 /// Those who are told the same time do not come back at the same time.
 fn jittered(wait: Duration) -> Duration {
     wait.mul_f64(1.0 + fastrand::f64() / 2.0)
-}
-
-/// Counted among those who wait for an origin.
-struct Waiting<'a>(&'a Origin);
-
-impl<'a> Waiting<'a> {
-    fn begin(origin: &'a Origin) -> Result<Self, Refused> {
-        let waits = |waiting| (waiting < WAITING).then_some(waiting + 1);
-        match origin.waiting.fetch_update(Relaxed, Relaxed, waits) {
-            Ok(_) => Ok(Self(origin)),
-            Err(_) => Err(Refused::Crowd),
-        }
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Relaxed);
-    }
 }

@@ -8,6 +8,7 @@ use super::{
     origin::{CLOSED, Origin, Refused, ShownOrigin},
     visit::Visit,
 };
+use crate::limit::Caller;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -43,10 +44,11 @@ impl Origins {
     pub(super) async fn visit(
         self: &Arc<Self>,
         name: String,
+        caller: Caller,
         is_retry: bool,
     ) -> Result<Visit, Refused> {
         let origin = self.origin(name);
-        let place = origin.place().await?;
+        let place = origin.place(caller).await?;
         let pass = origin.pass(is_retry)?;
         Ok(Visit::begin(Arc::clone(self), origin, pass, place))
     }
@@ -114,6 +116,7 @@ mod tests {
     use crate::fetch::{Conduct, Decision, Error, circuit::Pass, origin::WAITING, retry::Failed};
     use std::{
         collections::VecDeque,
+        net::IpAddr,
         sync::atomic::{AtomicUsize, Ordering::Relaxed},
         time::Duration,
     };
@@ -131,14 +134,18 @@ mod tests {
         (Origins::new(settings), open)
     }
 
+    fn caller(number: u8) -> Caller {
+        Caller::from(IpAddr::from([10, 0, 0, number]))
+    }
+
     async fn visit(origins: &Arc<Origins>, name: &str) -> Result<Visit, Refused> {
-        origins.visit(name.to_owned(), false).await
+        origins.visit(name.to_owned(), caller(1), false).await
     }
 
     /// Until so many wait for the first origin.
     async fn waits_for(origins: &Origins, count: usize) {
         let origin = origins.origin("https://a".to_owned());
-        while origin.waiting.load(Relaxed) < count {
+        while origin.places.waiting() < count {
             yield_now().await;
         }
     }
@@ -205,7 +212,7 @@ mod tests {
     async fn a_retry_is_no_request_that_buys_others() {
         let (origins, _) = origins(1);
         for _ in 0..100 {
-            let retry = origins.visit("https://a".to_owned(), true).await;
+            let retry = origins.visit("https://a".to_owned(), caller(1), true).await;
             retry.ok().unwrap().over(Conduct::Good);
         }
         let origin = origins.origin("https://a".to_owned());
@@ -287,7 +294,9 @@ mod tests {
     async fn so_many_are_there_at_a_time_and_so_many_wait() {
         let (origins, _) = origins(2);
         let one = visit(&origins, "https://a").await.ok().unwrap();
-        let _two = visit(&origins, "https://a").await.ok().unwrap();
+        // The last one is left to another caller.
+        let two = origins.visit("https://a".to_owned(), caller(2), false).await;
+        assert!(two.is_ok());
         let wait = || {
             tokio::spawn({
                 let origins = Arc::clone(&origins);

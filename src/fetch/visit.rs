@@ -7,17 +7,17 @@ use super::{
     origins::Origins,
     retry::{Decision, Failed},
 };
+use crate::limit::Place;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::sync::OwnedSemaphorePermit;
 
 /// A place among the requests to an origin, until its last clone is dropped: a lookup that
 /// nobody can give up has one, too.
 #[derive(Clone)]
 pub struct PlaceAtOrigin {
-    _permit: Arc<OwnedSemaphorePermit>,
+    _place: Arc<Place>,
 }
 
 /// A request to an origin, from before it is sent until all of its answer is there.
@@ -38,9 +38,9 @@ impl Visit {
         origins: Arc<Origins>,
         origin: Arc<Origin>,
         pass: Pass,
-        place: OwnedSemaphorePermit,
+        place: Place,
     ) -> Self {
-        let (place, began) = (PlaceAtOrigin { _permit: Arc::new(place) }, Instant::now());
+        let (place, began) = (PlaceAtOrigin { _place: Arc::new(place) }, Instant::now());
         Self { origins, origin, pass, place, began, is_noted: false }
     }
 

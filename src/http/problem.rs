@@ -68,12 +68,19 @@ pub(super) const fn entry(code: Code) -> Entry {
             true,
             "Send the body faster, or less of it.",
         ),
+        Code::Unauthenticated => (
+            S::UNAUTHORIZED,
+            "Nobody valid asks",
+            false,
+            "Send Authorization: Bearer with an API key or a token that is valid now, or the key \
+             as X-Api-Key; one of them, once. The operator makes keys.",
+        ),
         Code::Forbidden => (
             S::FORBIDDEN,
             "This is not allowed",
             false,
-            "The detail says what is not: another Host than this service's, or a page of another \
-             site.",
+            "The detail says what is not: something that the role of the key does not include, a \
+             tenant that is disabled, another Host than this service's, or a page of another site.",
         ),
         Code::NotFound => {
             (S::NOT_FOUND, "There is nothing here", false, "GET / says what there is.")
@@ -91,6 +98,12 @@ pub(super) const fn entry(code: Code) -> Entry {
             "Wait as long as Retry-After says. The header RateLimit-Policy says how many calls \
              (q) may be made in how many seconds (w); RateLimit how many (r) may still be made \
              within the next seconds (t).",
+        ),
+        Code::QuotaExceeded => (
+            S::TOO_MANY_REQUESTS,
+            "The decodes of the day are used up",
+            true,
+            "Wait as long as Retry-After says: until the next day begins in UTC.",
         ),
         Code::SourceDenied => (
             S::FORBIDDEN,
@@ -163,6 +176,12 @@ pub(super) const fn entry(code: Code) -> Entry {
             "The service is shutting down",
             true,
             "Try again: another instance answers, or this one when it is back.",
+        ),
+        Code::QuotaUnavailable => (
+            S::SERVICE_UNAVAILABLE,
+            "Nobody can say whether you may",
+            true,
+            "Try again: what limits are counted in is down, and the operator sees it.",
         ),
         Code::Internal => (
             S::INTERNAL_SERVER_ERROR,

@@ -1,64 +1,75 @@
-//! The rate limit: who calls too often is told when to come back, and everybody how often
-//! they may call.
+//! Rate limits and quotas, as callers are told of them (draft-ietf-httpapi-ratelimit-headers).
 
 use crate::{
     failure::{Code, Failure},
-    limit::{Caller, Gcra, RateLimiter},
-    telemetry::{Allowance, Metrics, Record},
+    limit::{Ruling, Terms, Verdict},
+    telemetry::Allowance,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use bytes::Bytes;
 use std::time::Duration;
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
-/// A rate that every caller is held to.
-pub struct Rate {
-    limiter: RateLimiter,
-    /// What it is, for who is held to it.
-    policy: HeaderValue,
+const DAY: u64 = 24 * 60 * 60;
+
+/// What someone is held to, for them.
+pub(super) fn policy(terms: &Terms) -> Bytes {
+    // A longer window is a lower rate: rounded, it promises too little.
+    let (burst, window) = (terms.rate.burst(), seconds(terms.rate.window()));
+    let requests = format!("\"requests\";q={burst};w={window}");
+    match terms.decodes_per_day {
+        Some(decodes) => format!("{requests}, \"decodes\";q={decodes};w={DAY}").into(),
+        None => requests.into(),
+    }
 }
 
-impl Rate {
-    /// A rate from rest for everyone.
-    pub fn new(gcra: Gcra) -> Self {
-        // A longer window is a lower rate: rounded, it promises too little.
-        let (burst, window) = (gcra.burst(), seconds(gcra.window()));
-        let policy = format!("\"requests\";q={burst};w={window}");
-        let policy = HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static(""));
-        Self { limiter: RateLimiter::new(gcra), policy }
+/// What is left of it.
+pub(super) fn allowance(policy: &Bytes, verdict: &Verdict) -> Allowance {
+    let Verdict { rate, quota, .. } = verdict;
+    Allowance {
+        policy: policy.clone(),
+        requests: (rate.remaining, rate.rest_in),
+        decodes: quota.map(|quota| (quota.remaining, quota.renewed_in)),
     }
+}
 
-    /// Lets a request pass or not, and notes on its record what is left.
-    pub(super) fn check(&self, record: &Record, metrics: &Metrics) -> Result<(), Failure> {
-        let caller = Caller::from(record.head().client);
-        let decision = self.limiter.decide(caller, record.began());
-        let allowance = Allowance { remaining: decision.remaining, renewed_in: decision.rest_in };
-        record.trail.steps().allowance = Some(allowance);
-        if decision.is_allowed {
-            metrics.rate_allowed.inc();
-            return Ok(());
+/// The no of a verdict, if it is one.
+pub(super) fn refused(verdict: &Verdict) -> Result<(), Failure> {
+    let (code, detail, retry_after) = match verdict.ruling {
+        Ruling::Allowed => return Ok(()),
+        Ruling::RateLimited => {
+            let detail = "you have called more often than you may; the headers RateLimit-Policy \
+                          and RateLimit say how often that is, and Retry-After when the next call \
+                          passes";
+            (Code::RateLimited, detail, verdict.rate.retry_after)
         }
-        metrics.rate_limited.inc();
-        let detail = "you have called more often than you may; the headers RateLimit-Policy and \
-                      RateLimit say how often that is, and Retry-After when the next call passes";
-        let failure = Failure::new(Code::RateLimited, detail);
-        Err(Failure { retry_after: Some(decision.retry_after), ..failure })
+        Ruling::QuotaExceeded => {
+            let detail = "you have had all the decodes of this day (UTC); Retry-After says when \
+                          the next one begins";
+            let renewed_in = verdict.quota.map(|quota| quota.renewed_in).unwrap_or_default();
+            (Code::QuotaExceeded, detail, renewed_in)
+        }
+    };
+    Err(Failure { retry_after: Some(retry_after), ..Failure::new(code, detail) })
+}
+
+/// Says so in the headers of the answer: within the next `t` seconds `r` more pass; after that,
+/// as many as the policy says.
+pub(super) fn tell(allowance: Allowance, headers: &mut HeaderMap) {
+    let Allowance { policy, requests, decodes } = allowance;
+    if let Ok(policy) = HeaderValue::from_maybe_shared(policy) {
+        headers.insert(POLICY, policy);
     }
-
-    /// Says so in the headers of the answer (draft-ietf-httpapi-ratelimit-headers): within
-    /// the next `t` seconds `r` more requests pass; after that, as many as the policy says.
-    pub(super) fn tell(&self, allowance: Allowance, headers: &mut HeaderMap) {
-        let Allowance { remaining, renewed_in } = allowance;
-        headers.insert(POLICY, self.policy.clone());
-        let mut limit = FromBehind::default();
-        limit.number(seconds(renewed_in));
-        limit.bytes(b";t=");
-        limit.number(remaining);
-        limit.bytes(b"\"requests\";r=");
-        if let Ok(limit) = HeaderValue::from_bytes(limit.written()) {
-            headers.insert(LIMIT, limit);
-        }
+    let mut limit = FromBehind::default();
+    if let Some(left) = decodes {
+        limit.left(b"\"decodes\";r=", left);
+        limit.bytes(b", ");
+    }
+    limit.left(b"\"requests\";r=", requests);
+    if let Ok(limit) = HeaderValue::from_bytes(limit.written()) {
+        headers.insert(LIMIT, limit);
     }
 }
 
@@ -70,17 +81,27 @@ fn seconds(duration: Duration) -> u64 {
 /// A short line that is written from its end. Every answer has one, and formatting would
 /// cost a multiple.
 struct FromBehind {
-    line: [u8; 64],
+    line: [u8; LONGEST],
     begin: usize,
 }
 
+/// Both parts, with the largest numbers.
+const LONGEST: usize = 128;
+
 impl Default for FromBehind {
     fn default() -> Self {
-        Self { line: [0; 64], begin: 64 }
+        Self { line: [0; LONGEST], begin: LONGEST }
     }
 }
 
 impl FromBehind {
+    fn left(&mut self, name: &[u8], (remaining, renewed_in): (u64, Duration)) {
+        self.number(seconds(renewed_in));
+        self.bytes(b";t=");
+        self.number(remaining);
+        self.bytes(name);
+    }
+
     fn bytes(&mut self, bytes: &[u8]) {
         let end = self.begin;
         self.begin -= bytes.len();
@@ -106,19 +127,31 @@ impl FromBehind {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limit::Gcra;
 
     #[test]
     fn headers_round_to_the_safe_side() {
-        let rate = Rate::new(Gcra::new(7, 3));
-        let mut headers = HeaderMap::new();
-        let renewed_in = Duration::from_millis(1001);
-
-        rate.tell(Allowance { remaining: u64::MAX, renewed_in }, &mut headers);
+        let mut terms = Terms { rate: Gcra::new(7, 3), decodes_per_day: None };
+        let check = |terms: &Terms, requests, decodes, policy_told: &str, limit_told: &str| {
+            let mut headers = HeaderMap::new();
+            tell(Allowance { policy: policy(terms), requests, decodes }, &mut headers);
+            assert_eq!((&headers[POLICY], &headers[LIMIT]), (&HeaderValue::from_str(policy_told).unwrap(), &HeaderValue::from_str(limit_told).unwrap()));
+        };
+        let (short, long) = (Duration::from_millis(1001), Duration::from_secs(10));
 
         // Three in 25.7 seconds.
-        assert_eq!(headers[POLICY], "\"requests\";q=3;w=26");
-        assert_eq!(headers[LIMIT], "\"requests\";r=18446744073709551615;t=2");
-        rate.tell(Allowance { remaining: 0, renewed_in: Duration::from_secs(10) }, &mut headers);
-        assert_eq!(headers[LIMIT], "\"requests\";r=0;t=10");
+        let three = "\"requests\";q=3;w=26";
+        check(&terms, (u64::MAX, short), None, three, "\"requests\";r=18446744073709551615;t=2");
+        check(&terms, (0, long), None, three, "\"requests\";r=0;t=10");
+        terms.decodes_per_day = Some(1000);
+        check(
+            &terms,
+            (1, short),
+            Some((999, Duration::from_millis(86_399_001))),
+            "\"requests\";q=3;w=26, \"decodes\";q=1000;w=86400",
+            "\"requests\";r=1;t=2, \"decodes\";r=999;t=86400",
+        );
+        let most = (u64::MAX, Duration::MAX);
+        tell(Allowance { policy: Bytes::new(), requests: most, decodes: Some(most) }, &mut HeaderMap::new());
     }
 }

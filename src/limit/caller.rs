@@ -10,14 +10,20 @@ pub enum Caller {
     V4(Ipv4Addr),
     /// A network of 2⁶⁴ addresses, which is what one customer is given at the least.
     V6(u64),
+    /// A tenant, by its number.
+    Tenant(u32),
 }
 
 impl Caller {
+    /// Whoever asks on this machine.
+    pub const HERE: Self = Self::V4(Ipv4Addr::LOCALHOST);
+
     /// In which of so many parts it is kept: neighbours in different ones.
     pub(super) fn part(self, parts: usize) -> usize {
         let bits = match self {
             Self::V4(address) => u64::from(address.to_bits()),
             Self::V6(network) => network,
+            Self::Tenant(number) => u64::from(number),
         };
         (bits ^ bits >> 16 ^ bits >> 32) as usize % parts
     }

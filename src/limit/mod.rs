@@ -2,12 +2,13 @@
 //! the decodes that run at once.
 //!
 //! What decides is pure and told the time: [`Gcra`] for rates, [`Queue`] for places.
-//! [`RateLimiter`] and [`Pool`] are their shells: they hold the state, read the clock and
+//! [`RateLimiter`] and [`Places`] are their shells: they hold the state, read the clock and
 //! wait.
 
 mod caller;
 mod gcra;
 mod governor;
+mod places;
 mod pool;
 mod processors;
 mod queue;
@@ -18,7 +19,8 @@ mod throughput;
 pub use caller::Caller;
 pub use gcra::{Decision, Gcra};
 pub use governor::govern;
-pub use pool::{Entry, Place, Pool, Shed, Waiting};
+pub use places::{Entry, Place, Places, Shed, Waiting};
+pub use pool::Pool;
 pub use processors::{Processors, Turn};
 pub use queue::{Arrival, Bounds, Next, Queue};
 pub use rate::RateLimiter;

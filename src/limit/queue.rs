@@ -604,7 +604,7 @@ mod tests {
             queue.leave(caller(2), || now);
         }
         let (first, second) = (held(&queue, 1), held(&queue, 2));
-        assert!(first.abs_diff(second) <= 2, "{first} {second}");
+        assert!(first.abs_diff(second) <= 4, "{first} {second}");
         assert!(queue.taken() < 64, "{}", queue.taken());
         // And a third finds one.
         assert_eq!(arrive(&mut queue, 3), Arrival::Admitted);

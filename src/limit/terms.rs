@@ -67,7 +67,7 @@ const DAY: u64 = 24 * 60 * 60;
 
 impl Now {
     /// The day that it is in UTC.
-    fn day(self) -> u64 {
+    pub(super) fn day(self) -> u64 {
         self.since_epoch.as_secs() / DAY
     }
 

@@ -60,6 +60,28 @@ pub enum Phase {
     Body,
 }
 
+/// What is said of a request by rates and quotas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// It may pass.
+    Allowed,
+    /// There were too many of late.
+    RateLimited,
+    /// There were all the decodes of the day.
+    QuotaExceeded,
+    /// Nobody can say.
+    Unavailable,
+}
+
+/// Where rates and quotas are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// In this process.
+    Memory,
+    /// For all replicas.
+    Valkey,
+}
+
 /// What a route can answer: its label, and the statuses by method.
 #[derive(Debug, Clone, Copy)]
 pub struct RouteLabels {
@@ -79,7 +101,7 @@ pub enum PoolKind {
 }
 
 /// The kinds of security events that this version can notice.
-pub(super) const SECURITY_EVENTS: [&str; 12] = [
+pub(super) const SECURITY_EVENTS: [&str; 13] = [
     "scheme",
     "userinfo",
     "host",
@@ -90,6 +112,7 @@ pub(super) const SECURITY_EVENTS: [&str; 12] = [
     "malformed_url",
     "malformed_input",
     "decompression",
+    "auth_failed",
     "forbidden",
     "cross_site",
 ];
@@ -173,6 +196,32 @@ impl Retry {
             Self::BudgetExhausted => "budget_exhausted",
             Self::AttemptsExhausted => "attempts_exhausted",
             Self::Deadline => "deadline",
+        }
+    }
+}
+
+impl Decision {
+    pub(super) const ALL: [Self; 4] =
+        [Self::Allowed, Self::RateLimited, Self::QuotaExceeded, Self::Unavailable];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::RateLimited => "rate_limited",
+            Self::QuotaExceeded => "quota_exceeded",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+impl Backend {
+    pub(super) const ALL: [Self; 2] = [Self::Memory, Self::Valkey];
+
+    /// The label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Valkey => "valkey",
         }
     }
 }

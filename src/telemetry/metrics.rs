@@ -4,6 +4,7 @@
 //! and no request can make a series.
 
 use super::{
+    callers::{CallerMetrics, TENANT_DECODES},
     labels::{
         FetchResult, Input, Phase, PoolKind, Retry, RouteLabels, SECURITY_EVENTS, endings, no_code,
     },
@@ -52,10 +53,8 @@ pub struct Metrics {
     /// Requests that were shed by the cap on requests in flight.
     pub shed_in_flight: IntCounter,
     pools: Pools,
-    /// Requests that the rate let pass.
-    pub rate_allowed: IntCounter,
-    /// Requests that were refused because of the rate.
-    pub rate_limited: IntCounter,
+    /// What callers may and do.
+    pub callers: CallerMetrics,
     /// Log lines that nobody read in time.
     pub log_lines_dropped: IntCounter,
     /// Whether the policy denied what it must when it was last checked.
@@ -125,13 +124,6 @@ impl Metrics {
         let route =
             |labels: &RouteLabels| RouteMetrics::new(labels, &http_requests, &http_duration);
         let pools = Pools::new(r)?;
-        let decisions = counters(
-            r,
-            "decoder_rate_limit_decisions_total",
-            "Requests by what the rate limit said.",
-            &["decision", "backend"],
-        )?;
-        let decision = |name: &str| decisions.with_label_values(&[name, "memory"]);
         let secrets = vec![0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 1000.0, 10_000.0];
         let metrics = Self {
             successes: Input::ALL.map(success),
@@ -204,8 +196,7 @@ impl Metrics {
             connections: gauge(r, "decoder_http_connections", "Connections that are open.")?,
             shed_in_flight: pools.shed.with_label_values(&["none", "in_flight"]),
             pools,
-            rate_allowed: decision("allowed"),
-            rate_limited: decision("rate_limited"),
+            callers: CallerMetrics::new(r)?,
             log_lines_dropped: counter(
                 r,
                 "decoder_log_lines_dropped_total",
@@ -224,8 +215,6 @@ impl Metrics {
         let help = "The version that runs; always 1.";
         let info = gauges(r, "decoder_build_info", help, &["version", "commit"])?;
         info.with_label_values(&[env!("CARGO_PKG_VERSION"), env!("DECODER_COMMIT")]).set(1);
-        let help = "Whether what the rate limits are counted in is there.";
-        gauge(r, "decoder_rate_limit_backend_up", help)?.set(1);
         registry.register(Box::new(ProcessCollector::for_self()))?;
         registry.register(Box::new(NetworkBytes::new()?))?;
         Ok(metrics)
@@ -326,10 +315,12 @@ impl Metrics {
         self.http_requests.with_label_values(&[method, route, &status]).inc();
     }
 
-    /// The text format that Prometheus reads.
-    pub fn encode(&self) -> Result<Vec<u8>, prometheus::Error> {
+    /// The text format that Prometheus reads; with or without what names tenants.
+    pub fn encode(&self, names_tenants: bool) -> Result<Vec<u8>, prometheus::Error> {
         let mut text = Vec::with_capacity(64 * 1024);
-        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        let mut families = self.registry.gather();
+        families.retain(|family| names_tenants || family.name() != TENANT_DECODES);
+        TextEncoder::new().encode(&families, &mut text)?;
         Ok(text)
     }
 }
@@ -352,7 +343,7 @@ impl RouteMetrics {
     }
 }
 
-fn registered<C: Collector + Clone + 'static>(
+pub(super) fn registered<C: Collector + Clone + 'static>(
     registry: &Registry,
     collector: C,
 ) -> Result<C, prometheus::Error> {
@@ -364,7 +355,7 @@ fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, pr
     registered(registry, IntCounter::new(name, help)?)
 }
 
-fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+pub(super) fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
     registered(registry, IntGauge::new(name, help)?)
 }
 

@@ -6,6 +6,7 @@
 //!
 //! Nothing here ever holds a secret, a document, a query string or a credential.
 
+mod callers;
 mod labels;
 pub mod log;
 mod metrics;
@@ -16,7 +17,8 @@ mod record;
 mod trail;
 mod writer;
 
-pub use labels::{FetchResult, Input, Phase, PoolKind, Retry, RouteLabels};
+pub use callers::{ANONYMOUS, CallerMetrics, TenantMetrics};
+pub use labels::{Backend, Decision, FetchResult, Input, Phase, PoolKind, Retry, RouteLabels};
 pub use metrics::Metrics;
 pub use pools::PoolMetrics;
 pub use recent::{Recent, RecentFailure};

@@ -23,7 +23,7 @@ pub struct RecentFailure {
     /// Its id.
     pub request_id: String,
     /// Who asked.
-    pub tenant: &'static str,
+    pub tenant: String,
     /// The method.
     pub method: &'static str,
     /// The route.
@@ -83,7 +83,7 @@ mod tests {
             recent.push(RecentFailure {
                 time: SystemTime::UNIX_EPOCH,
                 request_id: String::new(),
-                tenant: "anonymous",
+                tenant: "anonymous".to_owned(),
                 method: "POST",
                 route: "/decode",
                 status: number,

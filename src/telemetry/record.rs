@@ -4,12 +4,15 @@
 //! the last byte of the answer, a panic, or the client leaving. Closing it is what
 //! writes the log line and moves the metrics, from the same values, so they agree.
 
-use super::{Input, Metrics, Recent, RecentFailure, Trail, labels::no_code, log, trail::Steps};
+use super::{
+    Input, Metrics, Recent, RecentFailure, TenantMetrics, Trail, labels::no_code, log,
+    trail::Steps,
+};
 use crate::failure::{Code, Failure, Fault, Outcome};
 use std::{
     net::IpAddr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant, SystemTime},
@@ -50,6 +53,8 @@ pub struct Record {
     began: Instant,
     /// What the decode leaves behind.
     pub trail: Arc<Trail>,
+    /// Who asks, once that is known.
+    tenant: OnceLock<Arc<TenantMetrics>>,
     verdict: Mutex<Verdict>,
     /// Whether it counts among those that are.
     is_in_flight: AtomicBool,
@@ -80,6 +85,7 @@ impl Record {
             head,
             began: Instant::now(),
             trail: Arc::default(),
+            tenant: OnceLock::new(),
             verdict: Mutex::default(),
             is_in_flight,
             metrics,
@@ -95,6 +101,15 @@ impl Record {
     /// When the head had arrived.
     pub fn began(&self) -> Instant {
         self.began
+    }
+
+    /// It is known who asks.
+    pub fn is_of(&self, tenant: &Arc<TenantMetrics>) {
+        self.tenant.get_or_init(|| Arc::clone(tenant));
+    }
+
+    fn tenant(&self) -> &Arc<TenantMetrics> {
+        self.tenant.get().unwrap_or(&self.metrics.callers.anonymous)
     }
 
     /// The metrics that this record will move.
@@ -174,6 +189,7 @@ impl Record {
         let input = steps.input.unwrap_or(Input::Content);
         let (code, blame) = (failure.map(|of| of.code), failure.map(|of| of.blame));
         metrics.decode(outcome, code, blame, input).inc();
+        self.tenant().decoded(outcome);
         let took = steps.complete.unwrap_or(self.began).elapsed();
         metrics.decode_took(outcome, input, took);
         metrics.secrets_recovered.inc_by(steps.secrets);
@@ -199,7 +215,7 @@ impl Record {
                     $level,
                     request_id = self.head.request_id.as_str(),
                     trace_id = self.head.trace_id.as_deref(),
-                    tenant = TENANT,
+                    tenant = self.tenant().name.as_str(),
                     method = self.head.method,
                     route = self.head.route,
                     status,
@@ -235,7 +251,7 @@ impl Record {
         RecentFailure {
             time: SystemTime::now(),
             request_id: self.head.request_id.clone(),
-            tenant: TENANT,
+            tenant: self.tenant().name.clone(),
             method: self.head.method,
             route: self.head.route,
             status,
@@ -263,9 +279,6 @@ impl Drop for Record {
     }
 }
 
-/// Who calls, until callers are known.
-const TENANT: &str = "anonymous";
-
 /// Milliseconds with three decimals.
 fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
@@ -290,7 +303,7 @@ mod tests {
     }
 
     fn count(record: &Record, line: &str) -> usize {
-        let text = String::from_utf8(record.metrics.encode().unwrap()).unwrap();
+        let text = String::from_utf8(record.metrics.encode(true).unwrap()).unwrap();
         text.lines().filter(|found| *found == line).count()
     }
 
@@ -327,7 +340,7 @@ mod tests {
         let metrics = Arc::clone(told.metrics());
         drop(told);
 
-        let text = String::from_utf8(metrics.encode().unwrap()).unwrap();
+        let text = String::from_utf8(metrics.encode(true).unwrap()).unwrap();
         let cancelled = "decoder_decodes_total{blame=\"none\",code=\"cancelled\",\
                          input=\"content\",outcome=\"cancelled\"} 1";
         assert!(text.lines().any(|line| line == cancelled), "{text}");

@@ -2,6 +2,7 @@
 //! cut off at any point.
 
 use super::Input;
+use bytes::Bytes;
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -12,12 +13,14 @@ use std::{
 pub struct Trail(Mutex<Steps>);
 
 /// What a caller may still ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Allowance {
-    /// So many requests,
-    pub remaining: u64,
-    /// until it is renewed as a whole.
-    pub renewed_in: Duration,
+    /// What it may in all, as it is told.
+    pub policy: Bytes,
+    /// So many requests are left, and when it has all of them again.
+    pub requests: (u64, Duration),
+    /// The same of decodes, where they are limited.
+    pub decodes: Option<(u64, Duration)>,
 }
 
 /// The steps of a decode.

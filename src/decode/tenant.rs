@@ -1,0 +1,147 @@
+//! For whom decodes are done, and whether they still are.
+
+use super::{Decoder, Stopped, failing};
+use crate::{
+    failure::{Code, Failure},
+    fetch::{BuildError, Clients},
+    limit::Caller,
+    policy::{ApprovedTarget, BlockedHost, Denied, Policy, Rule},
+    scan::Pairs,
+};
+use std::{
+    pin::pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
+
+/// Who has documents decoded, and what is particular about it.
+pub struct Tenant {
+    /// What it is called.
+    pub name: String,
+    /// Whom limits count it as; none: each client by its address.
+    pub caller: Option<Caller>,
+    /// Its markers, where a request names none; none: the usual ones.
+    pub markers: Option<Pairs>,
+    /// The bytes of a document, unpacked and before transcoding.
+    pub max_document_bytes: u64,
+    reach: Arc<Reach>,
+    is_served: Arc<AtomicBool>,
+}
+
+/// What is said of a tenant.
+pub struct TenantSettings {
+    /// See [`Tenant`].
+    pub name: String,
+    /// See [`Tenant`].
+    pub caller: Option<Caller>,
+    /// See [`Tenant`].
+    pub markers: Option<Pairs>,
+    /// See [`Tenant`].
+    pub max_document_bytes: u64,
+    /// What may be fetched; none: what may be for everyone.
+    pub allow: Option<Vec<Rule>>,
+}
+
+/// What may be fetched, and the connections over which it is. Those who share the one share
+/// the others.
+pub(super) struct Reach {
+    pub(super) policy: Policy,
+    pub(super) clients: Arc<Clients>,
+}
+
+impl Reach {
+    fn has(&self, rules: &[Rule]) -> bool {
+        self.policy.rules().iter().map(|named| &named.rule).eq(rules)
+    }
+}
+
+impl Tenant {
+    pub(super) fn reach(&self) -> &Arc<Reach> {
+        &self.reach
+    }
+
+    /// From now on it is served or is not, also what it is waiting for; see
+    /// [`Decoder::switched`].
+    pub fn serve(&self, is_served: bool) {
+        self.is_served.store(is_served, Relaxed);
+    }
+
+    /// Refuses what is asked for one that is not served.
+    pub fn check_served(&self) -> Result<(), Failure> {
+        let detail = "this tenant is not served at present: the operator has disabled it";
+        let is_served = self.is_served.load(Relaxed);
+        is_served.then_some(()).ok_or_else(|| Failure::new(Code::Forbidden, detail))
+    }
+}
+
+impl Decoder {
+    /// A tenant that is served. Where it was known before, what is waiting for it goes on under
+    /// this one's switch; and its connections are kept if it may fetch the same as before.
+    pub fn tenant(
+        &self,
+        settings: TenantSettings,
+        before: Option<&Tenant>,
+    ) -> Result<Tenant, BuildError> {
+        let TenantSettings { name, caller, markers, max_document_bytes, allow } = settings;
+        let reach = match allow {
+            None => Arc::clone(&self.reach),
+            Some(rules) => match before.filter(|before| before.reach.has(&rules)) {
+                Some(before) => Arc::clone(&before.reach),
+                None => Arc::new(self.reach_of(rules)?),
+            },
+        };
+        let is_served = before.map(|before| Arc::clone(&before.is_served));
+        let is_served = is_served.unwrap_or_else(|| Arc::new(AtomicBool::new(true)));
+        Ok(Tenant { name, caller, markers, max_document_bytes, reach, is_served })
+    }
+
+    fn reach_of(&self, rules: Vec<Rule>) -> Result<Reach, BuildError> {
+        let policy = self.reach.policy.with_rules(rules);
+        let clients = self.fetcher.clients(policy.rules())?;
+        Ok(Reach { policy, clients })
+    }
+
+    /// Nothing is fetched from these hosts from now on; see [`Decoder::switched`].
+    pub fn block(&self, hosts: Vec<BlockedHost>) {
+        self.reach.policy.block(hosts);
+    }
+
+    /// Who is served and which hosts are blocked may have changed: all that is under way looks
+    /// whether it may go on.
+    pub fn switched(&self) {
+        self.switched.send_replace(());
+    }
+
+    /// Does work for a tenant, unless the operator says meanwhile that it may not go on: for the
+    /// tenant, or for the host that is being asked.
+    pub(super) async fn unless_stopped<T>(
+        &self,
+        tenant: &Tenant,
+        asked: Option<&Mutex<ApprovedTarget>>,
+        work: impl Future<Output = Result<T, Stopped>>,
+    ) -> Result<T, Stopped> {
+        let mut switched = self.switched.subscribe();
+        let mut work = pin!(work);
+        loop {
+            // What is switched from here on is not overheard.
+            tenant.check_served()?;
+            if let Some(asked) = asked {
+                let target = asked.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                target.still_allowed().map_err(|denied| self.denied(denied))?;
+            }
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                _ = switched.changed() => {}
+            }
+        }
+    }
+
+    /// The policy's no, counted.
+    pub(super) fn denied(&self, denied: Denied) -> Failure {
+        self.metrics.security_event(denied.kind.as_str());
+        failing::denied(denied)
+    }
+}

@@ -1,0 +1,141 @@
+//! What is counted of callers: what they may, and what they do.
+
+use super::{
+    labels::{Backend, Decision},
+    metrics::{counters, gauge, registered},
+};
+use crate::failure::Outcome;
+use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// What is counted of callers.
+pub struct CallerMetrics {
+    /// By backend and decision.
+    decisions: [[IntCounter; 4]; 2],
+    /// Whether what rates and quotas are counted in is there.
+    pub backend_up: IntGauge,
+    tenant_decodes: IntCounterVec,
+    /// Of whoever need not say who they are, or did not.
+    pub anonymous: Arc<TenantMetrics>,
+    /// Whether the tenants file could be used when it was last read.
+    pub reload_success: IntGauge,
+    reload_timestamp: IntGauge,
+    expiry: GaugeVec,
+}
+
+/// What is counted of one tenant.
+pub struct TenantMetrics {
+    /// What it is called.
+    pub name: String,
+    /// By outcome.
+    decodes: [IntCounter; 4],
+}
+
+/// The tenant of those who are not known.
+pub const ANONYMOUS: &str = "anonymous";
+
+/// The family that names tenants.
+pub(super) const TENANT_DECODES: &str = "decoder_tenant_decodes_total";
+
+impl CallerMetrics {
+    pub(super) fn new(r: &Registry) -> Result<Self, prometheus::Error> {
+        let decisions = counters(
+            r,
+            "decoder_rate_limit_decisions_total",
+            "Requests by what rate limits and quotas said.",
+            &["decision", "backend"],
+        )?;
+        let of_backend = |backend: Backend| {
+            Decision::ALL.map(|decision| {
+                decisions.with_label_values(&[decision.as_str(), backend.as_str()])
+            })
+        };
+        let help = "Decodes of each tenant.";
+        let tenant_decodes = counters(r, TENANT_DECODES, help, &["tenant", "outcome"])?;
+        let expiry = Opts::new(
+            "decoder_expiry_timestamp_seconds",
+            "When the next one expires that has not; absent where none does.",
+        );
+        let metrics = Self {
+            decisions: Backend::ALL.map(of_backend),
+            backend_up: gauge(
+                r,
+                "decoder_rate_limit_backend_up",
+                "Whether what rate limits and quotas are counted in is there.",
+            )?,
+            anonymous: Arc::new(TenantMetrics::new(&tenant_decodes, ANONYMOUS)),
+            tenant_decodes,
+            reload_success: gauge(
+                r,
+                "decoder_config_reload_success",
+                "Whether what is reloaded could be used when it was last read.",
+            )?,
+            reload_timestamp: gauge(
+                r,
+                "decoder_config_reload_timestamp_seconds",
+                "When what was reloaded came into force.",
+            )?,
+            expiry: registered(r, GaugeVec::new(expiry, &["kind"])?)?,
+        };
+        metrics.backend_up.set(1);
+        metrics.reloaded(SystemTime::now());
+        Ok(metrics)
+    }
+
+    /// What rates and quotas said of a request.
+    pub fn decided(&self, decision: Decision, backend: Backend) {
+        self.decisions[backend as usize][decision as usize].inc();
+    }
+
+    /// What is counted of a tenant.
+    pub fn tenant(&self, name: &str) -> Arc<TenantMetrics> {
+        Arc::new(TenantMetrics::new(&self.tenant_decodes, name))
+    }
+
+    /// There is no such tenant any more.
+    pub fn forget_tenant(&self, name: &str) {
+        for outcome in Outcome::ALL {
+            // One that was never there is as good as gone.
+            let _ = self.tenant_decodes.remove_label_values(&[name, outcome.as_str()]);
+        }
+    }
+
+    /// What was reloaded is in force.
+    pub fn reloaded(&self, now: SystemTime) {
+        self.reload_success.set(1);
+        self.reload_timestamp.set(seconds(now) as i64);
+    }
+
+    /// The next key expires then, if any does.
+    pub fn next_key_expires(&self, at: Option<SystemTime>) {
+        match at {
+            Some(at) => self.expiry.with_label_values(&["key"]).set(seconds(at)),
+            // Where there is none, it need not go.
+            None => drop(self.expiry.remove_label_values(&["key"])),
+        }
+    }
+}
+
+impl TenantMetrics {
+    fn new(decodes: &IntCounterVec, name: &str) -> Self {
+        let of = |outcome: Outcome| decodes.with_label_values(&[name, outcome.as_str()]);
+        Self { name: name.to_owned(), decodes: Outcome::ALL.map(of) }
+    }
+
+    /// A decode ended so.
+    pub fn decoded(&self, outcome: Outcome) {
+        self.decodes[outcome as usize].inc();
+    }
+
+    /// How many have ended so.
+    pub fn decodes(&self, outcome: Outcome) -> u64 {
+        self.decodes[outcome as usize].get()
+    }
+}
+
+fn seconds(at: SystemTime) -> f64 {
+    at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() as f64
+}
