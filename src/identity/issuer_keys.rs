@@ -48,12 +48,12 @@ impl IssuerKeys {
             return Err(Unusable::PrivateKey);
         }
         let keys: Vec<IssuerKey> = described().filter_map(IssuerKey::read).collect();
-        let mut rest = keys.as_slice();
-        while let [key, others @ ..] = rest {
-            if others.iter().any(|other| is_confused(key, other)) {
-                return Err(Unusable::SameName);
-            }
-            rest = others;
+        let is_confusing = |(place, key)| {
+            let before: &[IssuerKey] = &keys[..place];
+            before.iter().any(|other| are_confused(key, other))
+        };
+        if keys.iter().enumerate().any(is_confusing) {
+            return Err(Unusable::SameName);
         }
         if keys.is_empty() { Err(Unusable::NoKey) } else { Ok(Self(keys)) }
     }
@@ -80,7 +80,8 @@ fn is_private(key: &Map<String, Value>) -> bool {
     key.contains_key("d")
 }
 
-fn is_confused(one: &IssuerKey, other: &IssuerKey) -> bool {
+/// Whether a token could mean either.
+fn are_confused(one: &IssuerKey, other: &IssuerKey) -> bool {
     let fits_too = |algorithm: &Algorithm| other.fits.contains(algorithm);
     one.kid.is_some() && one.kid == other.kid && one.fits.iter().any(fits_too)
 }

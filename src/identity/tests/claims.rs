@@ -3,7 +3,7 @@
 use super::*;
 use crate::identity::{Claim, ClaimedRole};
 
-/// Signs what `change` makes of good claims, and what it leaves of them is judged.
+/// What becomes of these claims once their issuer signed them.
 fn judge(settings: &TokenSettings, claims: &str) -> Result<Claims, Unfit> {
     let signer = Signer::new(Algorithm::EdDsa);
     let token = signer.token_of(&signer.header().to_string(), claims);
