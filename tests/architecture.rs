@@ -66,7 +66,7 @@ const CRATES: [(&str, &[&str]); 24] = [
     ("reqwest", &["fetch"]),
     ("rustix", &["cli", "http"]),
     ("rustls", &["fetch"]),
-    ("serde_json", &["answer", "config", "http"]),
+    ("serde_json", &["answer", "config", "http", "identity"]),
     ("toml", &["config"]),
     ("tower_http", &["http"]),
     ("tracing_subscriber", &["telemetry"]),
