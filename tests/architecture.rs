@@ -34,7 +34,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
             "telemetry",
         ],
     ),
-    ("config", &["policy", "telemetry"]),
+    ("config", &["identity", "policy", "scan", "telemetry"]),
     ("decode", &["answer", "failure", "fetch", "limit", "policy", "scan", "telemetry"]),
     ("failure", &[]),
     ("fetch", &["limit", "policy", "scan"]),
@@ -47,9 +47,10 @@ const ARROWS: [(&str, &[&str]); 13] = [
 ];
 
 /// Crates that only these modules may name.
-const CRATES: [(&str, &[&str]); 24] = [
+const CRATES: [(&str, &[&str]); 28] = [
     ("anyhow", &["app", "cli", "config", "main"]),
     ("axum", &["app", "http"]),
+    ("base64", &["identity"]),
     ("clap", &["cli"]),
     ("config", &["config"]),
     ("encoding_rs", &["scan"]),
@@ -63,10 +64,13 @@ const CRATES: [(&str, &[&str]); 24] = [
     ("memchr", &["http", "scan"]),
     ("nix", &["cli"]),
     ("prometheus", &["telemetry"]),
+    ("redis", &["limit"]),
     ("reqwest", &["fetch"]),
+    ("ring", &["identity"]),
     ("rustix", &["cli", "http"]),
-    ("rustls", &["fetch"]),
+    ("rustls", &["fetch", "limit"]),
     ("serde_json", &["answer", "config", "http", "identity"]),
+    ("subtle", &["identity"]),
     ("toml", &["config"]),
     ("tower_http", &["http"]),
     ("tracing_subscriber", &["telemetry"]),

@@ -1,44 +1,48 @@
 //! The composition root: a configuration in, a running server out. The only place where
 //! everything is wired.
 
+mod issuer;
+mod listeners;
+mod settling;
 mod systemd;
+mod tenants;
+
+pub use issuer::Unusable as UnusableKeys;
+pub use listeners::{Listeners, own_addresses};
+pub use tenants::{Unusable as UnusableTenants, anonymous};
 
 use crate::{
-    config::{Config, Overload, RateLimit, Setting},
+    config::{Config, Egress, Mode, Overload, Setting},
     decode::{self, Decoder, Pools},
     fetch::{self, CircuitSettings, ContentTypes, Fetcher, OriginSettings},
     http::{
-        self, Admin, AllowedHosts, Decoding, Gates, Grants, Public, Rate, Readiness, RequestLimits,
-        Server, Shown,
+        self, Admin, AllowedHosts, Decoding, Door, Gates, Grants, Public, Readiness, Reloads,
+        RequestLimits, Server, Shown,
     },
     identity::Proxies,
-    limit::{Bounds, Gcra, Pool, Processors, govern},
+    limit::{Bounds, Limiter, Pool, Processors, govern},
     policy::Policy,
     scan,
     telemetry::{Metrics, PoolKind, Recent},
 };
 use anyhow::Context;
+use issuer::KeysOfIssuer;
+use listeners::with_local_addresses;
 use std::{
     convert::Infallible,
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    future::pending,
+    net::SocketAddr,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 use systemd::Supervisor;
+use tenants::{Members, TenantsFile};
 use tokio::{
-    net::{TcpListener, TcpSocket},
-    sync::watch,
+    signal::unix::Signal,
+    sync::{mpsc, watch},
     task::JoinSet,
     time::{sleep, timeout},
 };
-
-/// Where the service listens.
-pub struct Listeners {
-    /// For clients.
-    pub public: TcpListener,
-    /// For the operator.
-    pub admin: Option<TcpListener>,
-}
 
 /// How a server came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,85 +53,30 @@ pub enum Ended {
     CutOff,
 }
 
-impl Listeners {
-    /// Binds the addresses of the configuration, within a runtime.
-    pub fn bind(config: &Config) -> anyhow::Result<Self> {
-        let bind = |address: SocketAddr, key: &str| {
-            listen(address).with_context(|| format!("cannot listen on {address} ({key})"))
-        };
-        let public = bind(config.server.bind, "server.bind")?;
-        let admin = config.server.admin_bind;
-        let admin = admin.map(|address| bind(address, "server.admin_bind")).transpose()?;
-        Ok(Self { public, admin })
-    }
-
-    /// Their addresses.
-    pub fn addresses(&self) -> std::io::Result<Vec<SocketAddr>> {
-        let listeners = std::iter::once(&self.public).chain(&self.admin);
-        listeners.map(TcpListener::local_addr).collect()
-    }
+/// What tells the service from outside what to do.
+pub struct Signals<F> {
+    /// Resolves when it is to end.
+    pub shutdown: F,
+    /// Tells it to read again what may change.
+    pub hangups: Signal,
 }
 
-/// Where the service listens with a configuration, or would: no source may be there.
-pub fn own_addresses(config: &Config) -> Vec<SocketAddr> {
-    with_local_addresses(std::iter::once(config.server.bind).chain(config.server.admin_bind))
-}
-
-/// The addresses of listeners, those for every address of this machine beside each that it
-/// has now.
-fn with_local_addresses(listeners: impl IntoIterator<Item = SocketAddr>) -> Vec<SocketAddr> {
-    let mut addresses = Vec::new();
-    for address in listeners {
-        addresses.push(address);
-        if address.ip().is_unspecified() {
-            let local = local_addresses().into_iter();
-            addresses.extend(local.map(|ip| SocketAddr::new(ip, address.port())));
-        }
-    }
-    addresses
-}
-
-/// How many connections may wait to be accepted: as many as the system lets. Who finds no
-/// room there tries again after a second, so it must be enough for a crowd that comes at
-/// once.
-const BACKLOG: u32 = 65_535;
-
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // Connections of a server that has ended do not keep the next one out.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
-/// The addresses of this machine, as far as the system tells.
-fn local_addresses() -> Vec<IpAddr> {
-    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-    // An address stands above the line that says that it is local.
-    let v4 = read("/proc/self/net/fib_trie");
-    let lines: Vec<&str> = v4.lines().map(str::trim).collect();
-    let is_local = |pair: &&[&str]| pair[1] == "/32 host LOCAL";
-    let address = |pair: &[&str]| pair[0].rsplit(' ').next()?.parse::<IpAddr>().ok();
-    let v4 = lines.windows(2).filter(is_local).filter_map(address);
-    // 32 hexadecimal digits, then the rest.
-    let v6 = read("/proc/self/net/if_inet6");
-    let v6 = v6.lines().filter_map(|line| u128::from_str_radix(line.get(..32)?, 16).ok());
-    v4.chain(v6.map(|bits| Ipv6Addr::from_bits(bits).into())).collect()
-}
-
-/// Serves until `shutdown`, goes on for a while so that balancers notice, then finishes
+/// Serves until it is told to end, goes on for a while so that balancers notice, then finishes
 /// what was begun, but no longer than the grace period.
 pub async fn run(
     config: &Config,
     settings: &[Setting],
     metrics: Arc<Metrics>,
     listeners: Listeners,
-    shutdown: impl Future<Output = ()>,
+    signals: Signals<impl Future<Output = ()>>,
 ) -> anyhow::Result<Ended> {
     let listen_on = listeners.addresses().context("a listener has no address")?;
     let processors = Arc::new(Processors::new());
     let pools = pools(config, &processors, &metrics);
-    let decoder = decoder(config, listen_on.clone(), pools.clone(), Arc::clone(&metrics))?;
+    let policy = policy(config, listen_on.clone());
+    let readiness = Arc::new(Readiness::new(Arc::clone(&metrics)));
+    let issuer = KeysOfIssuer::new(config, &policy, Arc::clone(&readiness))?;
+    let decoder = decoder_under(config, policy, pools.clone(), Arc::clone(&metrics))?;
     let limits = &config.limits;
     let decoding = Arc::new(Decoding {
         decoder,
@@ -140,20 +89,32 @@ pub async fn run(
             stall_timeout: config.server.write_timeout,
         },
     });
-    let readiness = Arc::new(Readiness::new(Arc::clone(&metrics)));
+    let limiter = config.rate_limit.enabled.then(Arc::<Limiter>::default);
+    let members = Members::new(config, Arc::clone(&decoding), Arc::clone(&metrics));
+    let (tenants, settling) = TenantsFile::open(
+        &config.auth,
+        members,
+        Arc::clone(&readiness),
+        |is_locked, callers, anonymous| {
+            let issuer = issuer.as_ref().map(|keys| Arc::clone(&keys.issuer));
+            let metrics = Arc::clone(&metrics);
+            Door::new(is_locked, callers, anonymous, issuer, limiter.clone(), metrics)
+        },
+    )?;
+    let door = tenants.door();
     let recent = Arc::new(Recent::default());
-    let gates = |hosts, rate| {
+    let gates = |hosts, is_local| {
         Arc::new(Gates {
             metrics: Arc::clone(&metrics),
             recent: Arc::clone(&recent),
             readiness: Arc::clone(&readiness),
             proxies: Proxies::new(config.server.trusted_proxies.clone()),
             hosts,
-            rate,
+            door: Arc::clone(door),
+            is_local,
             request_timeout: config.server.request_timeout,
             max_in_flight: config.server.max_in_flight,
             max_request_bytes: limits.max_request_bytes,
-            max_document_bytes: limits.max_document_bytes,
         })
     };
     let server = |listener, routes, serves: &str| {
@@ -167,27 +128,28 @@ pub async fn run(
         readiness: Arc::clone(&readiness),
         metrics: Arc::clone(&metrics),
         has_admin: listeners.admin.is_some(),
+        names_tenants: config.auth.mode == Mode::Off,
     };
     let hosts = AllowedHosts::new(&config.server.allowed_hosts, config.server.bind.ip());
-    let rate = config.rate_limit.enabled.then(|| {
-        let RateLimit { requests_per_minute, burst, .. } = config.rate_limit;
-        Rate::new(Gcra::new(requests_per_minute, burst))
-    });
-    let public = http::public(public, &gates(hosts, rate));
+    let public = http::public(public, &gates(hosts, false));
+    let (reloads, asked) = mpsc::channel(1);
     let admin = Admin {
         decoding: Arc::clone(&decoding),
         readiness: Arc::clone(&readiness),
         metrics: Arc::clone(&metrics),
         recent: Arc::clone(&recent),
         config: Arc::new(Shown(crate::config::as_json(settings))),
+        door: Arc::clone(door),
+        reloads: Reloads(reloads),
     };
     check_policy(&decoding, &readiness, &listen_on);
     // From here on all that is asked is answered.
     readiness.set_serving(true);
     let admin = match listeners.admin {
         Some(listener) => {
-            let hosts = AllowedHosts::new(&[], listener.local_addr()?.ip());
-            Some(server(listener, http::admin(admin, &gates(hosts, None)), "admin")?)
+            let ip = listener.local_addr()?.ip();
+            let gates = gates(AllowedHosts::new(&[], ip), ip.is_loopback());
+            Some(server(listener, http::admin(admin, &gates), "admin")?)
         }
         None => None,
     };
@@ -196,6 +158,7 @@ pub async fn run(
     let governed: Vec<Pool> = pools.into_iter().flat_map(|of| [of.inline, of.fetch]).collect();
     let supervisor = Supervisor::of_environment();
     supervisor.ready();
+    let Signals { shutdown, hangups } = signals;
     let serving = serve(config, public, admin, async {
         shutdown.await;
         readiness.set_serving(false);
@@ -205,12 +168,20 @@ pub async fn run(
         // Balancers notice by readiness, clients because each answer closes its connection.
         sleep(config.server.shutdown.notice).await;
     });
+    let keys = async {
+        match &issuer {
+            Some(keys) => keys.keep_current().await,
+            None => pending().await,
+        }
+    };
     let ended = tokio::select! {
         ended = serving => ended,
         never = supervisor.keep_telling() => match never {},
         never = govern(&governed, &processors) => match never {},
         never = keep_checking(&decoding, &readiness, &listen_on) => match never {},
         never = decoding.decoder.keep_refreshed() => match never {},
+        never = tenants.keep_current(settling, asked, hangups) => match never {},
+        never = keys => match never {},
     };
     if ended == Ended::CutOff {
         metrics.cutting_off.store(true, Ordering::Relaxed);
@@ -304,29 +275,53 @@ fn pools(config: &Config, processors: &Arc<Processors>, metrics: &Metrics) -> Op
     })
 }
 
-/// The decoder service of a configuration.
+/// The decoder service of a configuration, by itself.
 pub fn decoder(
     config: &Config,
     own_listeners: Vec<SocketAddr>,
+    metrics: Arc<Metrics>,
+) -> anyhow::Result<Decoder> {
+    decoder_under(config, policy(config, own_listeners), None, metrics)
+}
+
+fn decoder_under(
+    config: &Config,
+    policy: Policy,
     pools: Option<Pools>,
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<Decoder> {
+    let counted = Arc::clone(&metrics);
+    let circuits_open = Box::new(move |open| {
+        counted.circuits_open.set(i64::try_from(open).unwrap_or(i64::MAX));
+    });
+    let fetcher = fetcher(config, config.egress.content_types.clone(), circuits_open)?;
+    let limits = decode::Limits {
+        fetch_timeout: config.egress.total_timeout,
+        max_redirects: count(config.egress.max_redirects),
+    };
+    Ok(Decoder::new(policy, fetcher, limits, pools, metrics)?)
+}
+
+fn policy(config: &Config, own_listeners: Vec<SocketAddr>) -> Policy {
+    let Egress { allow, deny_networks, nat64_prefixes, .. } = &config.egress;
+    Policy::new(allow.clone(), deny_networks.clone(), nat64_prefixes.clone(), own_listeners)
+}
+
+/// What fetches as the configuration says, and takes these types of content.
+fn fetcher(
+    config: &Config,
+    content_types: Vec<String>,
+    circuits_open: Box<dyn Fn(usize) + Send + Sync>,
+) -> anyhow::Result<Fetcher> {
     let egress = &config.egress;
-    let policy = Policy::new(
-        egress.allow.clone(),
-        egress.deny_networks.clone(),
-        egress.nat64_prefixes.clone(),
-        own_listeners,
-    );
     let extra = egress.extra_ca_file.as_deref();
     let roots = fetch::roots(extra).with_context(|| {
         format!("egress.extra_ca_file = {:?} is of no use", extra.unwrap_or("".as_ref()))
     })?;
-    let counted = Arc::clone(&metrics);
     let settings = fetch::Settings {
         connect_timeout: egress.connect_timeout,
         user_agent: egress.user_agent.replace("<version>", env!("CARGO_PKG_VERSION")),
-        content_types: ContentTypes(egress.content_types.clone()),
+        content_types: ContentTypes(content_types),
         hosts: egress.hosts.clone(),
         nameservers: egress.nameservers.clone(),
         roots,
@@ -338,33 +333,8 @@ pub fn decoder(
                 failures: u32::try_from(egress.circuit.failures).unwrap_or(u32::MAX),
                 open_for: egress.circuit.open_for,
             }),
-            circuits_open: Box::new(move |open| {
-                counted.circuits_open.set(i64::try_from(open).unwrap_or(i64::MAX));
-            }),
+            circuits_open,
         },
     };
-    let fetcher = Fetcher::new(settings, policy.rules())?;
-    let limits = decode::Limits {
-        max_document_bytes: config.limits.max_document_bytes,
-        fetch_timeout: egress.total_timeout,
-        max_redirects: count(egress.max_redirects),
-    };
-    Ok(Decoder::new(policy, fetcher, limits, pools, metrics))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn this_machine_has_the_addresses_that_it_can_listen_on() {
-        let addresses = local_addresses();
-        assert!(addresses.contains(&IpAddr::from([127, 0, 0, 1])), "{addresses:?}");
-        for address in addresses {
-            // Scopes are not told, so link-local ones cannot be tried.
-            let is_link_local = matches!(address, IpAddr::V6(ip) if ip.is_unicast_link_local());
-            let bound = std::net::TcpListener::bind((address, 0));
-            assert!(is_link_local || bound.is_ok(), "{address}: {bound:?}");
-        }
-    }
+    Ok(Fetcher::new(settings)?)
 }

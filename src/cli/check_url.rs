@@ -32,9 +32,10 @@ pub(super) fn run(arguments: &CheckUrlArgs) -> Result<()> {
     let metrics = Arc::new(Metrics::new(&[]).map_err(|error| not_begun(error.into()))?);
     let _log = start_logging(&config.telemetry, Standard::error()?, &metrics).map_err(not_begun)?;
     let own = app::own_addresses(&config);
-    let decoder = app::decoder(&config, own, None, metrics).map_err(not_begun)?;
+    let decoder = app::decoder(&config, own, metrics).map_err(not_begun)?;
+    let tenant = app::anonymous(&decoder, config.limits.max_document_bytes).map_err(not_begun)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let explanation = runtime.block_on(decoder.explain(&arguments.url));
+    let explanation = runtime.block_on(decoder.explain(&tenant, &arguments.url));
     // A lookup that nobody waits for may take its time.
     runtime.shutdown_background();
     print(told(&explanation).as_bytes())?;

@@ -19,7 +19,6 @@ use crate::{
     telemetry::{Metrics, Trail},
 };
 use std::{
-    net::{IpAddr, Ipv4Addr},
     sync::Arc,
     task::Waker,
     time::{Duration, Instant},
@@ -36,10 +35,11 @@ pub(super) fn run(source: &str, config: &ConfigArgs, arguments: &DecodeArgs) -> 
     let metrics = Arc::new(Metrics::new(&[]).map_err(|error| not_begun(error.into()))?);
     let log = start_logging(&config.telemetry, Standard::error()?, &metrics).map_err(not_begun)?;
     let own = app::own_addresses(&config);
-    let decoder = app::decoder(&config, own, None, metrics).map_err(not_begun)?;
+    let decoder = app::decoder(&config, own, metrics).map_err(not_begun)?;
+    let tenant = app::anonymous(&decoder, config.limits.max_document_bytes).map_err(not_begun)?;
 
     let trail = Trail::default();
-    let source = decoder.approve(source, &trail)?;
+    let source = decoder.approve(&tenant, source, &trail)?;
     let shown = source.shown();
     let progress = Progress::new(None, false);
     let stdout = WipingWriter::new(progress.beside(Standard::output()?));
@@ -51,8 +51,9 @@ pub(super) fn run(source: &str, config: &ConfigArgs, arguments: &DecodeArgs) -> 
         options,
         output: arguments.output(),
         allow_partial: false,
-        // Nobody else is here.
-        caller: Caller::from(IpAddr::from(Ipv4Addr::LOCALHOST)),
+        tenant,
+        // Nobody else is.
+        caller: Caller::HERE,
         place: None,
         began,
         deadline: None,

@@ -2,7 +2,7 @@
 
 use super::{Failure, Result, config_args::ConfigArgs, standard::Standard};
 use crate::{
-    app::{self, Ended, Listeners},
+    app::{self, Ended, Listeners, Signals, UnusableKeys, UnusableTenants},
     config::{Config, Loaded, LogFormat, Said, Telemetry},
     fetch::{BuildError, RootsError},
     http,
@@ -64,7 +64,12 @@ pub(super) fn run(arguments: &ServeArgs) -> Result<()> {
 pub(super) fn not_started(code: &'static str, error: &anyhow::Error) -> Failure {
     let detail = format!("{error:#}");
     let is_authorization = |error: &BuildError| matches!(error, BuildError::Authorization(_, _));
-    if error.is::<RootsError>() || error.downcast_ref().is_some_and(is_authorization) {
+    let is_named = error.is::<RootsError>()
+        || error.is::<UnusableKeys>()
+        || error.downcast_ref().is_some_and(is_authorization);
+    if let Some(UnusableTenants(faults)) = error.downcast_ref() {
+        Failure::Configuration(faults.clone())
+    } else if is_named {
         Failure::Configuration(vec![detail])
     } else {
         Failure::Work { code, detail }
@@ -74,12 +79,12 @@ pub(super) fn not_started(code: &'static str, error: &anyhow::Error) -> Failure 
 fn serve(loaded: &Loaded) -> anyhow::Result<Ended> {
     // A signal that comes before all is set up to hear it would be lost: it has to wait. The
     // other threads leave signals to this one for good.
-    let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT]);
+    let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]);
     signals.thread_block()?;
     let runtime = Runtime::new().context("no runtime")?;
-    let (shutdown, at_once) = {
+    let (shutdown, at_once, hangups) = {
         let _within = runtime.enter();
-        (told_to_stop()?, told_again()?)
+        (told_to_stop()?, told_again()?, signal(SignalKind::hangup())?)
     };
     // From here on a signal is an end in order.
     signals.thread_unblock()?;
@@ -88,8 +93,8 @@ fn serve(loaded: &Loaded) -> anyhow::Result<Ended> {
     raise_descriptors(&loaded.config);
     let ended = runtime.block_on(async {
         let listeners = Listeners::bind(&loaded.config)?;
-        let run =
-            app::run(&loaded.config, &loaded.settings, Arc::clone(&metrics), listeners, shutdown);
+        let (Loaded { config, settings }, signals) = (loaded, Signals { shutdown, hangups });
+        let run = app::run(config, settings, Arc::clone(&metrics), listeners, signals);
         tokio::select! {
             ended = run => ended,
             () = at_once => {

@@ -5,7 +5,7 @@ use super::{
     kind::{Kind, choice, flag, path, text},
     reader::Section,
 };
-use crate::policy::Exception;
+use crate::{identity::Algorithm, policy::Exception};
 use std::path::PathBuf;
 
 /// Who may call.
@@ -38,7 +38,7 @@ pub struct Jwt {
     /// Whom they must be for.
     pub audience: Option<String>,
     /// How they may be signed.
-    pub algorithms: Vec<String>,
+    pub algorithms: Vec<Algorithm>,
     /// The issuer's keys in a file.
     pub jwks_file: Option<PathBuf>,
     /// The issuer's keys at a URL.
@@ -51,17 +51,14 @@ pub struct Jwt {
     pub role_claim: String,
 }
 
-/// What this version lacks, but for the consent to do without.
-const MISSING: &str = "authentication";
-
 impl Auth {
     pub(super) fn read(mut section: Section<'_, '_>) -> Self {
         let modes = &[("off", Mode::Off), ("required", Mode::Required)];
         Self {
-            mode: section.lacking(MISSING).take("mode", choice(modes)),
+            mode: section.take("mode", choice(modes)),
             allow_anonymous: section.take("allow_anonymous", flag()),
-            tenants_file: section.lacking(MISSING).take("tenants_file", path().optional()),
-            jwt: Jwt::read(section.lacking(MISSING).section("jwt")),
+            tenants_file: section.take("tenants_file", path().optional()),
+            jwt: Jwt::read(section.section("jwt")),
         }
     }
 }
@@ -82,11 +79,9 @@ impl Jwt {
 }
 
 /// The asymmetric ones.
-fn algorithm() -> Kind<String> {
-    const ALGORITHMS: [&str; 9] =
-        ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
-    let parse = |text: &str| ALGORITHMS.contains(&text).then(|| text.to_owned());
-    Kind::string(format!("one of {}", ALGORITHMS.join(", ")), parse, String::clone)
+fn algorithm() -> Kind<Algorithm> {
+    let names = Algorithm::ALL.map(Algorithm::as_str).join(", ");
+    Kind::string(format!("one of {names}"), Algorithm::parse, Algorithm::to_string)
 }
 
 fn https_url() -> Kind<String> {

@@ -73,6 +73,21 @@ pub(super) fn contradictions(config: &Config, settings: &[Setting]) -> Vec<Fault
             "the other keys of auth.jwt need one",
         ),
         (
+            jwt.issuer.is_some() && jwt.algorithms.is_empty(),
+            "auth.jwt.algorithms",
+            "without any, no token is valid",
+        ),
+        (
+            jwt.tenant_claim == jwt.role_claim || REGISTERED.contains(&jwt.tenant_claim.as_str()),
+            "auth.jwt.tenant_claim",
+            "a claim of its own, not that of the role or one that every token has",
+        ),
+        (
+            REGISTERED.contains(&jwt.role_claim.as_str()),
+            "auth.jwt.role_claim",
+            "a claim of its own, not one that every token has",
+        ),
+        (
             rate_limit.backend == Backend::Valkey && rate_limit.valkey.url.is_none(),
             "rate_limit.backend",
             "needs rate_limit.valkey.url",
@@ -82,6 +97,9 @@ pub(super) fn contradictions(config: &Config, settings: &[Setting]) -> Vec<Fault
     let broken = rules.into_iter().filter(|(broken, ..)| *broken);
     broken.map(|(_, key, allowed)| fault(settings, key, allowed)).collect()
 }
+
+/// Claims that mean something already (RFC 7519).
+const REGISTERED: [&str; 6] = ["iss", "aud", "exp", "nbf", "iat", "jti"];
 
 /// A rule without a name has one, too, and another may have taken that.
 fn repeats_a_name(rules: &[Rule]) -> bool {

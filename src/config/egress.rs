@@ -93,7 +93,7 @@ impl Circuit {
     }
 }
 
-fn rule() -> Kind<Rule> {
+pub(super) fn rule() -> Kind<Rule> {
     let parse = |raw: Raw<'_>| match raw {
         Raw::Toml(value) if let ValueKind::Table(table) = &value.kind => table_of_a_rule(table),
         _ => Rule::parse(raw.string()?).ok(),

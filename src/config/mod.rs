@@ -17,6 +17,7 @@ mod rate_limit;
 mod reader;
 mod server;
 mod telemetry;
+mod tenants;
 
 pub use audit::{Audit, Durability, OnFailure as AuditOnFailure};
 pub use auth::{Auth, Jwt, Mode};
@@ -27,6 +28,7 @@ pub use rate_limit::{Backend, OnFailure as RateLimitOnFailure, RateLimit, Valkey
 pub use reader::{Fault, Setting};
 pub use server::{Server, Shutdown, Tls};
 pub use telemetry::{LogFormat, Telemetry};
+pub use tenants::{parse_tenants, read_tenants};
 
 use crate::policy::Network;
 use kind::Kind;

@@ -152,7 +152,7 @@ impl<'a> Section<'_, 'a> {
 
 /// The value of a known key as it may be shown: none has a secret, but for a URL
 /// with one in it.
-fn shown(raw: Raw<'_>) -> Option<String> {
+pub(super) fn shown(raw: Raw<'_>) -> Option<String> {
     let text = raw.show();
     let in_a_url = text.contains("://") && text.contains('?');
     (!text.contains('@') && !in_a_url).then_some(text)

@@ -48,12 +48,12 @@ use std::{
     task::Waker,
     time::{Duration, Instant},
 };
+use tenant::Reach;
 use tokio::{
     sync::watch,
     task::{block_in_place, spawn_blocking},
     time::sleep,
 };
-use tenant::Reach;
 use turn::Turns;
 
 /// How often files that may change are looked at.
@@ -262,9 +262,7 @@ impl Decoder {
         let decoder = self;
         let run = Run { decoder, asker, pool, options, cap, output, allow_partial, began, waited };
         let summary = match document {
-            Document::Source(source) => {
-                Box::pin(run.source(&source, &mut place, reply)).await?
-            }
+            Document::Source(source) => Box::pin(run.source(&source, &mut place, reply)).await?,
             Document::Content(text) => within(deadline, trail, run.content(&text, reply)).await?,
             Document::Upload(upload) => {
                 let upload = run.upload(upload, &mut place, reply);

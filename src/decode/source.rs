@@ -1,7 +1,8 @@
 //! Decoding what stands at a URL.
 
 use super::{
-    Approved, Asker, Deadline, Lending, Reply, Stopped, deadline::caller_was_slow, failing, run::Run, turn::Turns,
+    Approved, Asker, Deadline, Lending, Reply, Stopped, deadline::caller_was_slow, failing,
+    run::Run, turn::Turns,
 };
 use crate::{
     answer::Fetch,

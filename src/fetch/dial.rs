@@ -130,6 +130,7 @@ mod tests {
     use super::*;
     use crate::{
         fetch::origins::{OriginSettings, Origins},
+        limit::Caller,
         policy::{Policy, Rule},
     };
     use std::future::pending;
@@ -144,7 +145,8 @@ mod tests {
             circuit: None,
             circuits_open: Box::new(|_| ()),
         };
-        let visit = Origins::new(settings).visit("https://a.example".to_owned(), Caller::HERE, false).await;
+        let visit =
+            Origins::new(settings).visit("https://a.example".to_owned(), Caller::HERE, false).await;
         let rules = vec![Rule::parse("https://a.example").unwrap()];
         let policy = Policy::new(rules, Vec::new(), Vec::new(), Vec::new());
         Arc::new(Dial {

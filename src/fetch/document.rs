@@ -1,6 +1,6 @@
 //! A document that is on its way.
 
-use super::{Error, Gunzip, Unsupported, retry_after};
+use super::{Corrupt, Error, Gunzip, Unsupported, retry_after};
 use crate::scan::Charset;
 use bytes::Bytes;
 use reqwest::{
@@ -68,6 +68,33 @@ impl Document {
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         self.response.chunk().await.map_err(|error| Error::of(&error))
     }
+}
+
+impl Document {
+    /// All of it, which must not be larger than that.
+    pub async fn whole(&mut self, most: u64) -> Result<Vec<u8>, Error> {
+        let mut text = Vec::new();
+        while let Some(chunk) = self.chunk().await? {
+            let mut packed = &chunk[..];
+            match &mut self.gunzip {
+                None => text.extend_from_slice(packed),
+                Some(gunzip) => {
+                    let corrupt = |Corrupt| Error::Protocol("corrupt gzip".to_owned());
+                    while let Some(bytes) = gunzip.unpack(&mut packed).map_err(corrupt)? {
+                        text.extend_from_slice(bytes);
+                        check_length(&text, most)?;
+                    }
+                }
+            }
+            check_length(&text, most)?;
+        }
+        Ok(text)
+    }
+}
+
+fn check_length(text: &[u8], most: u64) -> Result<(), Error> {
+    let fits = text.len() as u64 <= most;
+    fits.then_some(()).ok_or_else(|| Error::Protocol(format!("more than {most} bytes")))
 }
 
 fn retry_after(response: &Response) -> Option<Duration> {

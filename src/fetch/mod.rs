@@ -114,7 +114,8 @@ impl Fetcher {
     /// A fetcher, which needs [`Clients`] to fetch.
     pub fn new(settings: Settings) -> Result<Self, BuildError> {
         let not_made = |error: String| BuildError::Client(error);
-        let tls = tls::client_config(settings.roots).map_err(|error| not_made(error.to_string()))?;
+        let tls =
+            tls::client_config(settings.roots).map_err(|error| not_made(error.to_string()))?;
         let Settings { hosts, nameservers, connect_timeout, first_byte_timeout, .. } = settings;
         let resolver = Resolver::new(hosts, &nameservers, connect_timeout).map_err(not_made)?;
         let user_agent = HeaderValue::try_from(settings.user_agent);

@@ -137,6 +137,7 @@ fn tried(judged: &[SocketAddr]) -> Vec<SocketAddr> {
 }
 
 /// Resolves names and lets through what the policy allows for the request at hand.
+#[derive(Clone)]
 pub(super) struct JudgingResolver(pub(super) Resolver);
 
 impl Resolve for JudgingResolver {

@@ -4,16 +4,16 @@ use super::rate;
 use crate::{
     decode::Tenant,
     failure::{Code, Failure},
-    identity::{Credential, Keyring, Principal, Role},
-    limit::{Caller, Held, Limiter, Ruled, Terms},
-    telemetry::{Decision, Metrics, Record, TenantMetrics},
+    identity::{Credential, Issuer, Keyring, Principal, Unfit},
+    limit::{Caller, Held, Limiter, Ruled, Ruling, Terms},
+    telemetry::{Backend, Decision, Head, Metrics, Record, TenantMetrics},
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
 use bytes::Bytes;
 use std::{
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr},
     sync::{Arc, PoisonError, RwLock},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -70,6 +70,14 @@ pub struct Callers {
     pub members: Vec<Arc<Member>>,
 }
 
+impl Callers {
+    /// The tenant of a name.
+    pub fn member(&self, name: &str) -> Option<Arc<Member>> {
+        let place = self.keyring.tenant(name)?;
+        self.members.get(place).cloned()
+    }
+}
+
 /// Whom a request was let in for.
 #[derive(Clone)]
 pub(super) struct Admitted {
@@ -82,27 +90,30 @@ pub(super) struct Admitted {
 /// Lets requests in.
 pub struct Door {
     /// Whether callers must say who they are.
-    pub is_locked: bool,
+    pub(super) is_locked: bool,
     /// Those who may call; replaced as a whole.
     callers: RwLock<Arc<Callers>>,
     /// Whoever need not say.
     anonymous: Arc<Member>,
+    /// Whose tokens are taken.
+    issuer: Option<Arc<Issuer>>,
     /// Where calls are limited.
-    limiter: Option<Limiter>,
+    limiter: Option<Arc<Limiter>>,
     metrics: Arc<Metrics>,
 }
 
 impl Door {
-    /// A door for these.
+    /// A door for these. Where it is not locked, everyone is let in as anyone.
     pub fn new(
         is_locked: bool,
         callers: Callers,
         anonymous: Arc<Member>,
-        limiter: Option<Limiter>,
+        issuer: Option<Arc<Issuer>>,
+        limiter: Option<Arc<Limiter>>,
         metrics: Arc<Metrics>,
     ) -> Self {
         let callers = RwLock::new(Arc::new(callers));
-        Self { is_locked, callers, anonymous, limiter, metrics }
+        Self { is_locked, callers, anonymous, issuer, limiter, metrics }
     }
 
     /// Those who may call.
@@ -120,6 +131,18 @@ impl Door {
         &self.anonymous
     }
 
+    /// How many decodes each has used of this day, where that can be said.
+    pub(super) async fn decodes_today(&self, members: &[&Arc<Member>]) -> Vec<Option<u64>> {
+        let held = members.iter().map(|member| {
+            let is_counted = member.tenant.caller.is_some();
+            is_counted.then(|| member.held(Ipv4Addr::LOCALHOST.into()))
+        });
+        match &self.limiter {
+            Some(limiter) => limiter.decodes_today(held.collect()).await,
+            None => held.map(|_| None).collect(),
+        }
+    }
+
     /// Anyone, by their address.
     pub(super) fn anyone(&self, client: IpAddr) -> Admitted {
         let member = Arc::clone(&self.anonymous);
@@ -127,91 +150,167 @@ impl Door {
         Admitted { principal: Principal::ANYONE, member, caller }
     }
 
-    /// Whoever the headers prove to ask.
-    pub(super) fn authenticated(
+    /// Whoever the headers prove to ask, or what is to be waited for to know.
+    pub(super) fn authenticated(&self, headers: &HeaderMap, record: &Record) -> Proof {
+        let client = record.head().client;
+        if !self.is_locked {
+            return Proof::Valid(self.anyone(client));
+        }
+        if let Err(failure) = self.check_failures(client, record) {
+            return Proof::Invalid(failure);
+        }
+        match self.proven(headers) {
+            Ok(principal) => Proof::Valid(self.admitted(principal, client)),
+            Err(NotProven::UnknownKey) => Proof::Awaited,
+            Err(NotProven::For(reason)) => Proof::Invalid(self.not_proven(reason, record)),
+        }
+    }
+
+    /// The same, where the issuer of tokens may have newer keys: waits for these.
+    pub(super) async fn authenticated_later(
         &self,
         headers: &HeaderMap,
         record: &Record,
     ) -> Result<Admitted, Failure> {
-        let client = record.head().client;
-        if !self.is_locked {
-            return Ok(self.anyone(client));
+        if let Some(issuer) = &self.issuer {
+            issuer.newer_keys().await;
         }
-        self.check_failures(client, record)?;
-        self.proven(headers, client).map_err(|reason| {
-            self.note_failure(client, record);
-            self.metrics.security_event("auth_failed");
-            let detail = "no valid credential: send one API key or token, as Authorization: \
-                          Bearer or as X-Api-Key";
-            Failure::new(Code::Unauthenticated, detail).because(reason)
-        })
+        match self.proven(headers) {
+            Ok(principal) => Ok(self.admitted(principal, record.head().client)),
+            Err(NotProven::For(reason)) => Err(self.not_proven(reason, record)),
+            Err(NotProven::UnknownKey) => {
+                Err(self.not_proven(Unfit::UnknownKey.to_string(), record))
+            }
+        }
     }
 
-    fn proven(&self, headers: &HeaderMap, client: IpAddr) -> Result<Admitted, String> {
-        let values = |name: &HeaderName| {
-            headers.get_all(name).iter().map(HeaderValue::as_bytes).collect::<Shown<'_>>()
-        };
-        let credential = Credential::of(values(&AUTHORIZATION).0, values(&API_KEY).0);
+    fn proven(&self, headers: &HeaderMap) -> Result<Principal, NotProven> {
+        let values = |name: HeaderName| headers.get_all(name).iter().map(HeaderValue::as_bytes);
+        let because = |reason: &str| NotProven::For(reason.to_owned());
         let callers = self.callers();
-        let principal = match credential {
-            Credential::None => return Err("no credential".to_owned()),
-            Credential::Unfit => return Err("no credential of a known shape".to_owned()),
-            Credential::Token(_) => return Err("a token, and there is no issuer".to_owned()),
-            Credential::Key(key) => callers
-                .keyring
-                .find(key, SystemTime::now())
-                .map_err(|no_key| no_key.to_string())?,
-        };
-        let member = match principal.tenant.and_then(|place| callers.members.get(place)) {
-            Some(member) => Arc::clone(member),
-            None => Arc::clone(&self.anonymous),
-        };
-        let caller = member.caller(client);
-        Ok(Admitted { principal, member, caller })
+        match Credential::of(values(AUTHORIZATION), values(API_KEY)) {
+            Credential::None => Err(because("there is no credential")),
+            Credential::Unfit => Err(because("what is shown is no credential, or there are two")),
+            Credential::Key(key) => {
+                let found = callers.keyring.find(key, SystemTime::now());
+                found.map_err(|no_key| NotProven::For(no_key.to_string()))
+            }
+            Credential::Token(token) => {
+                let issuer = self.issuer.as_ref().ok_or_else(|| because("no tokens are taken"))?;
+                let claims = issuer.verify(token, SystemTime::now())?;
+                let tenant = callers.keyring.tenant(&claims.tenant);
+                let tenant = tenant.ok_or_else(|| because("the token's tenant is not known"))?;
+                Ok(Principal { key: None, role: claims.role, tenant: Some(tenant) })
+            }
+        }
     }
 
-    /// Who has failed too often is not looked at.
+    fn admitted(&self, principal: Principal, client: IpAddr) -> Admitted {
+        let callers = self.callers();
+        let member = principal.tenant.and_then(|place| callers.members.get(place));
+        let member = Arc::clone(member.unwrap_or(&self.anonymous));
+        let caller = member.caller(client);
+        Admitted { principal, member, caller }
+    }
+
+    fn not_proven(&self, reason: String, record: &Record) -> Failure {
+        if let Some(limiter) = &self.limiter {
+            let client = record.head().client.into();
+            limiter.note(client, self.anonymous.terms.whole(), record.began());
+        }
+        self.metrics.security_event("auth_failed");
+        let detail = "no valid credential: send one API key or token that is valid now, as \
+                      Authorization: Bearer, or the key as X-Api-Key";
+        Failure::new(Code::Unauthenticated, detail).because(reason)
+    }
+
+    /// Whose address has failed too often is not looked at: each failure counts as a call of
+    /// anyone from there.
     fn check_failures(&self, client: IpAddr, record: &Record) -> Result<(), Failure> {
         let Some(limiter) = &self.limiter else { return Ok(()) };
-        let terms = &self.anonymous.terms.whole;
-        let left = limiter.look(client.into(), &terms.0, record.began());
+        let left = limiter.look(client.into(), self.anonymous.terms.whole(), record.began());
         if left.is_allowed {
             return Ok(());
         }
-        let backend = crate::telemetry::Backend::Memory;
-        self.metrics.callers.decided(Decision::RateLimited, backend);
+        self.metrics.callers.decided(Decision::RateLimited, Backend::Memory);
         let detail = "too many calls from your address had no valid credential; Retry-After says \
-                      when the next one is looked at";
+                      when one is looked at again";
         let failure = Failure::new(Code::RateLimited, detail);
         Err(Failure { retry_after: Some(left.retry_after), ..failure })
     }
 
-    fn note_failure(&self, client: IpAddr, record: &Record) {
-        if let Some(limiter) = &self.limiter {
-            limiter.note(client.into(), &self.anonymous.terms.whole.0, record.began());
-        }
-    }
-
-    /// Lets a request pass or not, and notes on its record what is left.
-    pub(super) fn limit(&self, admitted: &Admitted, record: &Record) -> Option<Result<(), Failure>> {
+    /// Lets a request pass or not, if that can be said at once, and notes on its record what
+    /// is left.
+    pub(super) fn limited(
+        &self,
+        admitted: &Admitted,
+        record: &Record,
+    ) -> Option<Result<(), Failure>> {
         let Some(limiter) = &self.limiter else { return Some(Ok(())) };
         let Head { client, is_decode, .. } = *record.head();
         let ruled = limiter.decide_now(admitted.member.held(client), is_decode, record.began())?;
-        Some(self.tell(ruled, admitted, record))
+        Some(self.ruled(ruled, admitted, record))
     }
 
-    fn tell(&self, ruled: Ruled, admitted: &Admitted, record: &Record) -> Result<(), Failure> {
+    /// The same, where others have to be asked.
+    pub(super) async fn limited_later(
+        &self,
+        admitted: &Admitted,
+        record: &Record,
+    ) -> Result<(), Failure> {
+        let Some(limiter) = &self.limiter else { return Ok(()) };
+        let Head { client, is_decode, .. } = *record.head();
+        match limiter.decide(admitted.member.held(client), is_decode, record.began()).await {
+            Some(ruled) => self.ruled(ruled, admitted, record),
+            None => {
+                self.metrics.callers.decided(Decision::Unavailable, Backend::Valkey);
+                let detail = "what rate limits and quotas are counted in is down; try again later";
+                let failure = Failure::new(Code::QuotaUnavailable, detail);
+                Err(Failure { retry_after: Some(COME_BACK), ..failure })
+            }
+        }
+    }
+
+    fn ruled(&self, ruled: Ruled, admitted: &Admitted, record: &Record) -> Result<(), Failure> {
         let Ruled { verdict, backend, by_part } = ruled;
         let Agreed { whole, part } = &admitted.member.terms;
         let (_, policy) = if by_part { part } else { whole };
         record.trail.steps().allowance = Some(rate::allowance(policy, &verdict));
-        let refused = rate::refused(&verdict);
-        let decision = match &refused {
-            Ok(()) => Decision::Allowed,
-            Err(failure) if failure.code == Code::QuotaExceeded => Decision::QuotaExceeded,
-            Err(_) => Decision::RateLimited,
+        let decision = match verdict.ruling {
+            Ruling::Allowed => Decision::Allowed,
+            Ruling::RateLimited => Decision::RateLimited,
+            Ruling::QuotaExceeded => Decision::QuotaExceeded,
         };
         self.metrics.callers.decided(decision, backend);
-        refused
+        rate::refused(&verdict)
+    }
+}
+
+/// When who could not be counted may come back.
+const COME_BACK: Duration = Duration::from_secs(1);
+
+/// Whether it is proven who asks.
+pub(super) enum Proof {
+    /// It is.
+    Valid(Admitted),
+    /// It is not.
+    Invalid(Failure),
+    /// It may be, if the issuer has newer keys.
+    Awaited,
+}
+
+enum NotProven {
+    /// A token is signed with a key that is not known.
+    UnknownKey,
+    /// For this reason.
+    For(String),
+}
+
+impl From<Unfit> for NotProven {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::UnknownKey => Self::UnknownKey,
+            unfit => Self::For(unfit.to_string()),
+        }
     }
 }

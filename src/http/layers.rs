@@ -1,6 +1,12 @@
 //! Every layer, outermost first, each with the reason why it sits there.
 
-use super::{Readiness, Refusal, rate::Rate, recording::Recording, unread};
+use super::{
+    Readiness, Refusal,
+    callers::{Admitted, Door, Proof},
+    gate::Gating,
+    recording::Recording,
+    router,
+};
 use crate::{
     decode::Deadline,
     failure::{Code, Failure, Fault},
@@ -22,7 +28,7 @@ use axum::{
 };
 use std::{any::Any, net::IpAddr, sync::Arc, time::Duration};
 use tower::ServiceBuilder;
-use tower_http::{catch_panic::CatchPanicLayer, validate_request::ValidateRequestHeaderLayer};
+use tower_http::catch_panic::CatchPanicLayer;
 
 /// What the layers hold requests to.
 pub struct Gates {
@@ -36,16 +42,16 @@ pub struct Gates {
     pub proxies: Proxies,
     /// The hosts that are answered.
     pub hosts: AllowedHosts,
-    /// How often one may call, where that is limited.
-    pub rate: Option<Rate>,
+    /// Who may call, and how often.
+    pub door: Arc<Door>,
+    /// Whether only this machine reaches the listener.
+    pub is_local: bool,
     /// From the head of a request to the last byte of its answer.
     pub request_timeout: Duration,
     /// Requests at a time.
     pub max_in_flight: u64,
     /// The bytes of a JSON request.
     pub max_request_bytes: u64,
-    /// The bytes of a document that is handed over.
-    pub max_document_bytes: u64,
 }
 
 /// Puts the layers around all routes, the fallbacks included.
@@ -61,52 +67,9 @@ pub fn layered(routes: Router, gates: &Arc<Gates>) -> Router {
             // A panic is a 500 and not the end of the connection: outside of all that
             // could panic, inside of what tells of it.
             .layer(CatchPanicLayer::custom(panicked))
-            // The gates, in this order. What one refuses, the next does not see.
-            .layer(gates_in_order(
-                gates,
-                [
-                    // The deadline: set before anything can wait. Those who wait keep it,
-                    // because they know what it was that took so long.
-                    set_deadline,
-                    // The cap on requests in flight: the cheapest no, before any work.
-                    cap_in_flight,
-                    // Host and site: who should not be here is told so before a body is read.
-                    check_host,
-                    // The rate limit: behind what costs less and concerns all, before anything
-                    // is read.
-                    limit_rate,
-                    // The body limit: what says that it is too large is not read. What does
-                    // not say so is cut where it is read.
-                    limit_body,
-                ],
-            )),
+            // The gates: innermost, so that whatever one of them does is seen by all above.
+            .layer(Gating(Arc::clone(gates))),
     )
-}
-
-/// Lets a request through, or says why not.
-type Gate = fn(&Gates, &Record, &mut Request) -> Result<(), Failure>;
-
-/// One layer for all gates: each is a function that waits for nothing.
-#[expect(clippy::result_large_err, reason = "a response is what the layer asks for")]
-fn gates_in_order<const N: usize>(
-    gates: &Arc<Gates>,
-    checks: [Gate; N],
-) -> ValidateRequestHeaderLayer<
-    impl FnMut(&mut Request) -> Result<(), Response<Body>> + Clone + use<N>,
-> {
-    let gates = Arc::clone(gates);
-    ValidateRequestHeaderLayer::custom(move |request: &mut Request| {
-        let checked = match request.extensions().get::<Arc<Record>>().cloned() {
-            Some(record) => checks.iter().try_for_each(|check| check(&gates, &record, request)),
-            None => Err(Failure::internal("a request without a record")),
-        };
-        checked.map_err(|failure| {
-            let mut response = Refusal(failure).into_response();
-            let body = std::mem::take(request.body_mut());
-            unread::keep(request.headers(), body, &mut response);
-            response
-        })
-    })
 }
 
 fn with_security_headers<B>(mut response: Response<B>) -> Response<B> {
@@ -128,7 +91,11 @@ fn panicked(_: Box<dyn Any + Send>) -> Response<Body> {
 
 const TIMEOUT: HeaderName = HeaderName::from_static("x-request-timeout-ms");
 
-fn set_deadline(gates: &Gates, record: &Record, request: &mut Request) -> Result<(), Failure> {
+pub(super) fn set_deadline(
+    gates: &Gates,
+    record: &Record,
+    request: &mut Request,
+) -> Result<(), Failure> {
     let began = record.began();
     let mut deadline = Deadline { at: began + gates.request_timeout, given: None };
     if record.head().is_decode
@@ -154,7 +121,7 @@ fn given_timeout(headers: &HeaderMap) -> Result<Option<Duration>, Failure> {
     }
 }
 
-fn cap_in_flight(gates: &Gates, record: &Record, _: &mut Request) -> Result<(), Failure> {
+pub(super) fn cap_in_flight(gates: &Gates, record: &Record) -> Result<(), Failure> {
     // The count has this request in it.
     let in_flight = u64::try_from(gates.metrics.in_flight.get()).unwrap_or(0);
     if record.head().is_probe || in_flight <= gates.max_in_flight {
@@ -223,7 +190,7 @@ fn is_loopback(host: &str) -> bool {
 
 /// A page of another site, or a name that was made to point here, must not use a
 /// service that trusts its network.
-fn check_host(gates: &Gates, _: &Record, request: &mut Request) -> Result<(), Failure> {
+pub(super) fn check_host(gates: &Gates, request: &Request) -> Result<(), Failure> {
     let headers = request.headers();
     if !gates.hosts.contain(host(request.uri(), headers)) {
         gates.metrics.security_event("forbidden");
@@ -252,14 +219,78 @@ fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
     uri.authority().map(|authority| authority.as_str()).or_else(header)
 }
 
-fn limit_rate(gates: &Gates, record: &Record, _: &mut Request) -> Result<(), Failure> {
-    match &gates.rate {
-        Some(rate) if !record.head().is_probe => rate.check(record, &gates.metrics),
-        _ => Ok(()),
+impl Gates {
+    /// Lets in who may ask for this. False where that cannot be said at once.
+    pub(super) fn admit(&self, record: &Record, request: &mut Request) -> Result<bool, Failure> {
+        let head = record.head();
+        if head.is_probe {
+            return Ok(true);
+        }
+        let admitted = match router::needed(head) {
+            None => self.door.anyone(head.client),
+            Some(_) => match self.door.authenticated(request.headers(), record) {
+                Proof::Valid(admitted) => admitted,
+                Proof::Invalid(failure) => return Err(failure),
+                Proof::Awaited => return Ok(false),
+            },
+        };
+        self.check_may(&admitted, record)?;
+        let limited = self.limited(&admitted, record);
+        request.extensions_mut().insert(admitted);
+        limited.transpose().map(|limited| limited.is_some())
+    }
+
+    /// The same, where others have to be asked.
+    pub(super) async fn admit_later(
+        &self,
+        record: &Record,
+        request: &mut Request,
+    ) -> Result<(), Failure> {
+        let admitted = match request.extensions_mut().remove::<Admitted>() {
+            Some(admitted) => admitted,
+            None => {
+                let later = self.door.authenticated_later(request.headers(), record).await?;
+                self.check_may(&later, record)?;
+                later
+            }
+        };
+        let limited = match self.limited(&admitted, record) {
+            Some(limited) => limited,
+            None => self.door.limited_later(&admitted, record).await,
+        };
+        request.extensions_mut().insert(admitted);
+        limited
+    }
+
+    /// Whether whoever asks may ask for this at all.
+    fn check_may(&self, admitted: &Admitted, record: &Record) -> Result<(), Failure> {
+        let Some(action) = router::needed(record.head()) else { return Ok(()) };
+        record.is_of(&admitted.member.counted);
+        let refused = match (action.is_of_staff(), self.door.is_locked) {
+            // Where nobody has to say who they are, the staff is whoever is on this machine.
+            (true, false) if self.is_local => return Ok(()),
+            _ if admitted.principal.may(action) => return admitted.member.tenant.check_served(),
+            (true, false) => {
+                "what is below /admin is for the staff: set auth.mode = \"required\" and show a \
+                 key of theirs, or have server.admin_bind on loopback"
+            }
+            (true, true) => "this is for others of the staff, or for the staff alone",
+            (false, _) => "the staff decodes nothing; use the key of a tenant",
+        };
+        self.metrics.security_event("forbidden");
+        Err(Failure::new(Code::Forbidden, refused))
+    }
+
+    /// The staff is not limited.
+    fn limited(&self, admitted: &Admitted, record: &Record) -> Option<Result<(), Failure>> {
+        match router::needed(record.head()) {
+            Some(action) if action.is_of_staff() => Some(Ok(())),
+            _ => self.door.limited(admitted, record),
+        }
     }
 }
 
-fn limit_body(gates: &Gates, record: &Record, request: &mut Request) -> Result<(), Failure> {
+pub(super) fn limit_body(gates: &Gates, record: &Record, request: &Request) -> Result<(), Failure> {
     if !record.head().is_decode {
         // Nothing else reads a body.
         return Ok(());
@@ -268,7 +299,10 @@ fn limit_body(gates: &Gates, record: &Record, request: &mut Request) -> Result<(
     let cap = match BodyKind::of(headers) {
         BodyKind::Json => gates.max_request_bytes,
         // A document that may be cut is read as far as it may be.
-        BodyKind::Document if !asks_for_a_part(request.uri()) => gates.max_document_bytes,
+        BodyKind::Document if !asks_for_a_part(request.uri()) => {
+            let admitted = request.extensions().get::<Admitted>();
+            admitted.map_or(u64::MAX, |admitted| admitted.member.tenant.max_document_bytes)
+        }
         BodyKind::Document | BodyKind::Other => return Ok(()),
     };
     match declared_length(headers) {

@@ -6,8 +6,10 @@
 //! response in one place, `problem.rs`.
 
 mod accept;
+mod callers;
 mod connection;
 mod decode;
+mod gate;
 mod layers;
 mod operator;
 mod pages;
@@ -17,10 +19,12 @@ mod rate;
 mod recording;
 mod router;
 mod unread;
+mod usage;
 
+pub use callers::{Agreed, Callers, Door, Member};
 pub use connection::{Grants, Server, Watch};
 pub use layers::{AllowedHosts, Gates, layered};
+pub use operator::{ReloadFaults, Reloads};
 pub use probes::Readiness;
 pub use problem::Refusal;
-pub use rate::Rate;
 pub use router::{Admin, Decoding, Public, ROUTES, RequestLimits, Shown, admin, public};

@@ -1,6 +1,7 @@
 //! What only the operator may see, on the admin listener alone.
 
 use super::{
+    callers::Door,
     layers::{BodyKind, declared_length, too_large},
     problem::Refusal,
     router::{Decoding, Shown},
@@ -19,6 +20,7 @@ use axum::{
 use serde::Deserialize;
 use serde_json::json;
 use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
 
 /// The origins that are remembered, and whether each is asked.
 pub(super) async fn circuits(State(decoding): State<Arc<Decoding>>) -> Response {
@@ -42,11 +44,20 @@ const MOST: usize = 16 * 1024;
 #[serde(deny_unknown_fields)]
 pub(super) struct Question {
     source: String,
+    /// For whom; none: for anyone of whom nothing else is said.
+    tenant: Option<String>,
+}
+
+/// What explains.
+#[derive(Clone)]
+pub(super) struct Explained {
+    pub(super) decoding: Arc<Decoding>,
+    pub(super) door: Arc<Door>,
 }
 
 /// What the policy says of a URL, hop by hop.
 pub(super) async fn explain(
-    State(decoding): State<Arc<Decoding>>,
+    State(Explained { decoding, door }): State<Explained>,
     request: Request,
 ) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
@@ -60,13 +71,41 @@ pub(super) async fn explain(
     let body = body.map_err(|_| if is_short { too_slow() } else { too_large(MOST as u64) })?;
     let question: Question = serde_json::from_slice(&body).map_err(|error| {
         if error.is_data() {
-            let detail = "the body must be a JSON object with one field, source: a URL";
+            let detail = "the body must be a JSON object with source, a URL, and perhaps tenant";
             Failure::invalid(vec![Fault::new("", detail)])
         } else {
             Failure::new(Code::MalformedJson, "the body is not JSON")
         }
     })?;
-    Ok(Json(decoding.decoder.explain(&question.source).await).into_response())
+    let member = match &question.tenant {
+        None => Arc::clone(door.anonymous()),
+        Some(name) => door.callers().member(name).ok_or_else(|| {
+            Failure::invalid(vec![Fault::new("/tenant", "there is no tenant of this name")])
+        })?,
+    };
+    let explained = decoding.decoder.explain(&member.tenant, &question.source).await;
+    Ok(Json(explained).into_response())
+}
+
+/// What is wrong with what was to be reloaded, a line each.
+pub type ReloadFaults = Vec<String>;
+
+/// Where reloads are asked for.
+#[derive(Clone)]
+pub struct Reloads(pub mpsc::Sender<oneshot::Sender<Result<(), ReloadFaults>>>);
+
+/// Reads again what may change while the service runs.
+pub(super) async fn reload(State(reloads): State<Reloads>) -> Result<Response, Refusal> {
+    let (asks, told) = oneshot::channel();
+    let unheard = "nobody reloads";
+    reloads.0.send(asks).await.map_err(|_| Failure::internal(unheard))?;
+    match told.await.map_err(|_| Failure::internal(unheard))? {
+        Ok(()) => Ok(Json(json!({ "reloaded": true })).into_response()),
+        Err(faults) => {
+            let fault = |fault: &String| Fault::new("", fault.as_str());
+            Err(Failure::invalid(faults.iter().map(fault).collect()).into())
+        }
+    }
 }
 
 /// The last failures, the newest first.

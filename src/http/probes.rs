@@ -10,8 +10,9 @@ use axum::{
 };
 use serde::Serialize;
 use std::{
+    collections::BTreeMap,
     sync::{
-        Arc, LazyLock,
+        Arc, LazyLock, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Instant,
@@ -21,14 +22,24 @@ use std::{
 pub struct Readiness {
     serving: AtomicBool,
     sound: AtomicBool,
+    /// What all replicas share, and what changes nothing about readiness.
+    details: Mutex<BTreeMap<&'static str, Check>>,
     metrics: Arc<Metrics>,
+}
+
+/// Whether something is as it should be.
+#[derive(Clone, Copy, Serialize)]
+struct Check {
+    ok: bool,
+    detail: &'static str,
 }
 
 impl Readiness {
     /// Wanting none yet.
     pub fn new(metrics: Arc<Metrics>) -> Self {
         LazyLock::force(&STARTED);
-        Self { serving: AtomicBool::new(false), sound: AtomicBool::new(false), metrics }
+        let (serving, sound) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { serving, sound, details: Mutex::default(), metrics }
     }
 
     pub(super) fn is_serving(&self) -> bool {
@@ -49,6 +60,13 @@ impl Readiness {
     pub fn set_sound(&self, sound: bool) {
         self.sound.store(sound, Ordering::Relaxed);
         self.tell();
+    }
+
+    /// Something that all replicas share is as it should be, or is not: that is shown, and
+    /// nothing more, because no replica would be the better one.
+    pub fn note(&self, name: &'static str, ok: bool, detail: &'static str) {
+        let mut details = self.details.lock().unwrap_or_else(PoisonError::into_inner);
+        details.insert(name, Check { ok, detail });
     }
 
     fn tell(&self) {
@@ -83,16 +101,13 @@ pub(super) async fn ready(State(readiness): State<Arc<Readiness>>) -> Response {
     struct Ready {
         status: &'static str,
         checks: Checks,
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        details: BTreeMap<&'static str, Check>,
     }
     #[derive(Serialize)]
     struct Checks {
         serving: Check,
         policy: Check,
-    }
-    #[derive(Serialize)]
-    struct Check {
-        ok: bool,
-        detail: &'static str,
     }
     let check = |ok, yes, no| Check { ok, detail: if ok { yes } else { no } };
     let serving = check(readiness.is_serving(), "accepting requests", "starting or shutting down");
@@ -105,11 +120,23 @@ pub(super) async fn ready(State(readiness): State<Arc<Readiness>>) -> Response {
         true => (StatusCode::OK, "ready"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "not_ready"),
     };
-    (code, Json(Ready { status, checks: Checks { serving, policy } })).into_response()
+    let details = readiness.details.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    (code, Json(Ready { status, checks: Checks { serving, policy }, details })).into_response()
+}
+
+/// What `/metrics` shows.
+#[derive(Clone)]
+pub(super) struct Scraped {
+    pub(super) metrics: Arc<Metrics>,
+    /// Where anyone may read it, tenants learn nothing of each other there.
+    pub(super) names_tenants: bool,
 }
 
 /// The metrics as Prometheus reads them.
-pub(super) async fn metrics(State(metrics): State<Arc<Metrics>>) -> Result<Response, Refusal> {
-    let text = metrics.encode().map_err(|error| Failure::internal(error.to_string()))?;
+pub(super) async fn metrics(State(scraped): State<Scraped>) -> Result<Response, Refusal> {
+    let text = scraped
+        .metrics
+        .encode(scraped.names_tenants)
+        .map_err(|error| Failure::internal(error.to_string()))?;
     Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }

@@ -9,7 +9,7 @@ use axum::{
     body::Body,
     http::{
         HeaderValue, StatusCode,
-        header::{CONTENT_TYPE, RETRY_AFTER},
+        header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
     },
     response::{IntoResponse, Response},
 };
@@ -241,6 +241,9 @@ pub(super) fn render<B>(response: &mut Response<B>, record: &Record) -> Option<B
     *response.status_mut() = status(&failure);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, const { HeaderValue::from_static("application/problem+json") });
+    if failure.code == Code::Unauthenticated {
+        headers.insert(WWW_AUTHENTICATE, const { HeaderValue::from_static("Bearer") });
+    }
     if let Some(after) = failure.retry_after {
         // In whole seconds: rather later than too early.
         headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs_f64().ceil() as u64));

@@ -75,7 +75,7 @@ pub(super) fn tell(allowance: Allowance, headers: &mut HeaderMap) {
 
 /// In whole seconds, rather later than too early.
 fn seconds(duration: Duration) -> u64 {
-    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+    duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0))
 }
 
 /// A short line that is written from its end. Every answer has one, and formatting would
@@ -135,7 +135,13 @@ mod tests {
         let check = |terms: &Terms, requests, decodes, policy_told: &str, limit_told: &str| {
             let mut headers = HeaderMap::new();
             tell(Allowance { policy: policy(terms), requests, decodes }, &mut headers);
-            assert_eq!((&headers[POLICY], &headers[LIMIT]), (&HeaderValue::from_str(policy_told).unwrap(), &HeaderValue::from_str(limit_told).unwrap()));
+            assert_eq!(
+                (&headers[POLICY], &headers[LIMIT]),
+                (
+                    &HeaderValue::from_str(policy_told).unwrap(),
+                    &HeaderValue::from_str(limit_told).unwrap()
+                )
+            );
         };
         let (short, long) = (Duration::from_millis(1001), Duration::from_secs(10));
 
@@ -152,6 +158,9 @@ mod tests {
             "\"requests\";r=1;t=2, \"decodes\";r=999;t=86400",
         );
         let most = (u64::MAX, Duration::MAX);
-        tell(Allowance { policy: Bytes::new(), requests: most, decodes: Some(most) }, &mut HeaderMap::new());
+        tell(
+            Allowance { policy: Bytes::new(), requests: most, decodes: Some(most) },
+            &mut HeaderMap::new(),
+        );
     }
 }

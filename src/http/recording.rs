@@ -4,7 +4,7 @@
 use super::{
     Gates,
     connection::{Pace, Peer, Reader},
-    problem,
+    problem, rate,
     router::method_label,
     unread::Draining,
 };
@@ -213,9 +213,8 @@ fn told(story: Option<Story>, mut response: Response) -> Response {
     if let Ok(id) = HeaderValue::from_str(&record.head().request_id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
-    let allowance = record.trail.steps().allowance;
-    if let (Some(rate), Some(allowance)) = (&gates.rate, allowance) {
-        rate.tell(allowance, response.headers_mut());
+    if let Some(allowance) = record.trail.steps().allowance.take() {
+        rate::tell(allowance, response.headers_mut());
     }
     // Of a body that came, the rest is not read: who is not told would send the next
     // request behind it, to a connection that is about to close.

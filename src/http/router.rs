@@ -1,14 +1,18 @@
 //! Every route, on one screen, with what it can answer.
 
 use super::{
-    Gates, Refusal, decode, layered, operator, pages,
-    probes::{self, Readiness},
+    Door, Gates, Refusal, decode, layered,
+    operator::{self, Explained, Reloads},
+    pages,
+    probes::{self, Readiness, Scraped},
+    usage,
 };
 use crate::{
     decode::Decoder,
     failure::{Code, Failure},
+    identity::Action,
     scan,
-    telemetry::{Metrics, Recent, RouteLabels},
+    telemetry::{Head, Metrics, Recent, RouteLabels},
 };
 use axum::{
     Router,
@@ -27,6 +31,8 @@ pub struct Public {
     pub metrics: Arc<Metrics>,
     /// Whether `/metrics` and all that is the operator's are elsewhere.
     pub has_admin: bool,
+    /// Whether `/metrics`, which everyone may read, names tenants.
+    pub names_tenants: bool,
 }
 
 /// What the admin listener serves.
@@ -41,6 +47,10 @@ pub struct Admin {
     pub recent: Arc<Recent>,
     /// Behind `/admin/config`.
     pub config: Arc<Shown>,
+    /// Behind `/admin/usage` and `/admin/explain`.
+    pub door: Arc<Door>,
+    /// Behind `/admin/reload`.
+    pub reloads: Reloads,
 }
 
 /// The effective configuration as JSON, without secrets.
@@ -73,7 +83,7 @@ pub struct RequestLimits {
 
 /// The routes of the public listener.
 pub fn public(public: Public, gates: &Arc<Gates>) -> Router {
-    let Public { decoding, readiness, metrics, has_admin } = public;
+    let Public { decoding, readiness, metrics, has_admin, names_tenants } = public;
     let mut routes = Router::new()
         .route("/", get(pages::index))
         .route("/decode", post(decode::decode).with_state(decoding))
@@ -82,23 +92,39 @@ pub fn public(public: Public, gates: &Arc<Gates>) -> Router {
         .route("/problems", get(pages::problems))
         .route("/problems/{code}", get(pages::problem));
     if !has_admin {
-        routes = routes.route("/metrics", get(probes::metrics).with_state(metrics));
+        let scraped = Scraped { metrics, names_tenants };
+        routes = routes.route("/metrics", get(probes::metrics).with_state(scraped));
     }
     finished(routes, gates)
 }
 
 /// The routes of the admin listener.
 pub fn admin(served: Admin, gates: &Arc<Gates>) -> Router {
-    let Admin { decoding, readiness, metrics, recent, config } = served;
+    let Admin { decoding, readiness, metrics, recent, config, door, reloads } = served;
+    let scraped = Scraped { metrics, names_tenants: true };
+    let explained = Explained { decoding: Arc::clone(&decoding), door: Arc::clone(&door) };
     let routes = Router::new()
         .route("/health", get(probes::health))
         .route("/health/ready", get(probes::ready).with_state(readiness))
-        .route("/metrics", get(probes::metrics).with_state(metrics))
-        .route("/admin/circuits", get(operator::circuits).with_state(Arc::clone(&decoding)))
-        .route("/admin/explain", post(operator::explain).with_state(decoding))
+        .route("/metrics", get(probes::metrics).with_state(scraped))
+        .route("/admin/circuits", get(operator::circuits).with_state(decoding))
+        .route("/admin/explain", post(operator::explain).with_state(explained))
+        .route("/admin/usage", get(usage::usage).with_state(door))
+        .route("/admin/reload", post(operator::reload).with_state(reloads))
         .route("/admin/errors", get(operator::errors).with_state(recent))
         .route("/admin/config", get(operator::config).with_state(config));
     finished(routes, gates)
+}
+
+/// What whoever asks for a route must be allowed to; none: anyone may.
+pub(super) fn needed(head: &Head) -> Option<Action> {
+    match head.route {
+        "/decode" if head.is_decode => Some(Action::Survey),
+        "/admin/usage" => Some(Action::SeeUsage),
+        "/admin/errors" => Some(Action::SeeErrors),
+        route if route.starts_with("/admin/") => Some(Action::Operate),
+        _ => None,
+    }
 }
 
 fn finished(routes: Router, gates: &Arc<Gates>) -> Router {
@@ -133,45 +159,52 @@ pub(super) fn method_label(method: &Method) -> &'static str {
 
 /// A route that is read: what its methods can answer, the others being refused.
 macro_rules! read {
-    ($route:expr, $($status:expr),+) => {
+    ($route:expr, $refused:expr, $($status:expr),+) => {
         RouteLabels { route: $route, answers: &[
-            ("GET", &[$($status),+]), ("HEAD", &[$($status),+]), ("POST", REFUSED),
-            ("PUT", REFUSED), ("DELETE", REFUSED), ("CONNECT", REFUSED), ("OPTIONS", REFUSED),
-            ("TRACE", REFUSED), ("PATCH", REFUSED), ("other", REFUSED),
+            ("GET", &[$($status),+]), ("HEAD", &[$($status),+]), ("POST", $refused),
+            ("PUT", $refused), ("DELETE", $refused), ("CONNECT", $refused),
+            ("OPTIONS", $refused), ("TRACE", $refused), ("PATCH", $refused), ("other", $refused),
         ]}
     };
 }
 
 /// The same for a route that is written to.
 macro_rules! written {
-    ($route:expr, $($status:expr),+) => {
+    ($route:expr, $refused:expr, $($status:expr),+) => {
         RouteLabels { route: $route, answers: &[
-            ("GET", REFUSED), ("HEAD", REFUSED), ("POST", &[$($status),+]), ("PUT", REFUSED),
-            ("DELETE", REFUSED), ("CONNECT", REFUSED), ("OPTIONS", REFUSED), ("TRACE", REFUSED),
-            ("PATCH", REFUSED), ("other", REFUSED),
+            ("GET", $refused), ("HEAD", $refused), ("POST", &[$($status),+]), ("PUT", $refused),
+            ("DELETE", $refused), ("CONNECT", $refused), ("OPTIONS", $refused),
+            ("TRACE", $refused), ("PATCH", $refused), ("other", $refused),
         ]}
     };
 }
 
 /// What a method that a route does not have is answered.
 const REFUSED: &[u16] = &[403, 405, 429, 503];
+/// The same below `/admin`.
+const NO_STAFF: &[u16] = &[401, 403, 405, 429, 503];
 /// What any method is answered where there is no route.
 const NOWHERE: &[u16] = &[403, 404, 429, 503];
 
 /// Every route of both listeners as the metrics label it, with all it can answer. What
 /// only a bug can answer is left out where there is no work.
 pub const ROUTES: &[RouteLabels] = &[
-    written!("/decode", 200, 400, 403, 406, 408, 413, 415, 422, 424, 429, 499, 500, 503, 504),
-    read!("/", 200, 403, 406, 429, 503),
-    read!("/health", 200, 403),
-    read!("/health/ready", 200, 403, 503),
-    read!("/metrics", 200, 403),
-    read!("/problems", 200, 403, 406, 429, 503),
-    read!("/problems/{code}", 200, 403, 404, 406, 429, 503),
-    read!("/admin/circuits", 200, 403, 503),
-    written!("/admin/explain", 200, 400, 403, 408, 413, 415, 422, 499, 503),
-    read!("/admin/errors", 200, 403, 503),
-    read!("/admin/config", 200, 403, 503),
+    written!(
+        "/decode", REFUSED, 200, 400, 401, 403, 406, 408, 413, 415, 422, 424, 429, 499, 500, 503,
+        504
+    ),
+    read!("/", REFUSED, 200, 403, 406, 429, 503),
+    read!("/health", REFUSED, 200, 403),
+    read!("/health/ready", REFUSED, 200, 403, 503),
+    read!("/metrics", REFUSED, 200, 403),
+    read!("/problems", REFUSED, 200, 403, 406, 429, 503),
+    read!("/problems/{code}", REFUSED, 200, 403, 404, 406, 429, 503),
+    read!("/admin/circuits", NO_STAFF, 200, 401, 403, 429, 503),
+    written!("/admin/explain", NO_STAFF, 200, 400, 401, 403, 408, 413, 415, 422, 429, 499, 503),
+    read!("/admin/errors", NO_STAFF, 200, 401, 403, 429, 503),
+    read!("/admin/config", NO_STAFF, 200, 401, 403, 429, 503),
+    read!("/admin/usage", NO_STAFF, 200, 401, 403, 429, 503),
+    written!("/admin/reload", NO_STAFF, 200, 401, 403, 422, 429, 499, 503),
     RouteLabels {
         route: "none",
         answers: &[

@@ -43,6 +43,13 @@ const MAY: [(Action, &[Role]); 7] = [
     (Action::Operate, &[Role::Operator]),
 ];
 
+impl Action {
+    /// Whether it is a thing of the staff.
+    pub fn is_of_staff(self) -> bool {
+        matches!(self, Self::SeeUsage | Self::SeeErrors | Self::Operate)
+    }
+}
+
 impl Role {
     /// Every role.
     pub const ALL: [Self; 4] = [Self::Viewer, Self::Decoder, Self::Auditor, Self::Operator];
@@ -50,11 +57,6 @@ impl Role {
     /// Whether who has this role may do that.
     pub fn may(self, action: Action) -> bool {
         MAY.iter().any(|(allowed, roles)| *allowed == action && roles.contains(&self))
-    }
-
-    /// Whether it is one of the staff, who belong to no tenant.
-    pub const fn is_staff(self) -> bool {
-        matches!(self, Self::Auditor | Self::Operator)
     }
 
     /// The name in files and claims.

@@ -6,7 +6,15 @@ use crate::{
     policy::{BlockedHost, Rule},
     scan::Pairs,
 };
-use std::{collections::HashMap, fmt, sync::Arc, time::SystemTime};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 /// What the operator says of callers, in one file.
 #[derive(Debug, Clone, Default)]
@@ -108,18 +116,40 @@ pub struct Keyring {
 struct Held {
     entry: KeyEntry,
     tenant: Option<usize>,
+    /// In seconds since 1970; 0: never.
+    last_used: AtomicU64,
+}
+
+/// A key, for the staff.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyUse {
+    /// Which one it is.
+    pub id: String,
+    /// What may be done with it.
+    pub role: Role,
+    /// The place of its tenant in the roster; none: one of the staff's.
+    pub tenant: Option<usize>,
+    /// From when on it is none any more.
+    pub expires: Option<SystemTime>,
+    /// When it let someone in last, as far as this instance knows.
+    pub last_used: Option<SystemTime>,
 }
 
 impl Keyring {
-    /// The keys of a roster, in which no id stands twice.
-    pub fn new(roster: &Roster) -> Self {
+    /// The keys of a roster, in which no id stands twice. What was known of the use of keys that
+    /// are still the same stays known.
+    pub fn new(roster: &Roster, before: Option<&Self>) -> Self {
         let of_tenants =
             roster.tenants.iter().enumerate().flat_map(|(place, tenant)| {
                 tenant.keys.iter().map(move |entry| (Some(place), entry))
             });
         let of_staff = roster.staff.iter().map(|entry| (None, entry));
         let held = |(tenant, entry): (Option<usize>, &KeyEntry)| {
-            (Arc::from(entry.id.as_str()), Held { entry: entry.clone(), tenant })
+            let known = before.and_then(|before| before.keys.get(entry.id.as_str()));
+            let known = known.filter(|known| known.entry.sha256 == entry.sha256);
+            let last_used = known.map_or(0, |known| known.last_used.load(Relaxed));
+            let last_used = AtomicU64::new(last_used);
+            (Arc::from(entry.id.as_str()), Held { entry: entry.clone(), tenant, last_used })
         };
         let names = roster.tenants.iter().map(|tenant| tenant.name.clone());
         Self {
@@ -134,19 +164,38 @@ impl Keyring {
         let held = self.keys.get_key_value(shown.id);
         let expected = held.map_or(&SecretHash::NOBODYS, |(_, held)| &held.entry.sha256);
         let is_right = shown.hash() == *expected;
-        let Some((id, Held { entry, tenant })) = held else { return Err(NoKey::Unknown) };
+        let Some((id, Held { entry, tenant, last_used })) = held else {
+            return Err(NoKey::Unknown);
+        };
         if !is_right {
             return Err(NoKey::Wrong);
         }
         if entry.expires.is_some_and(|expires| expires <= now) {
             return Err(NoKey::Expired);
         }
+        last_used.store(since_epoch(now), Relaxed);
         Ok(Principal { key: Some(Arc::clone(id)), role: entry.role, tenant: *tenant })
     }
 
     /// The place of a tenant in the roster.
     pub fn tenant(&self, name: &str) -> Option<usize> {
         self.tenants.get(name).copied()
+    }
+
+    /// All keys in the order of their ids, with when they were used.
+    pub fn used(&self) -> Vec<KeyUse> {
+        let moment =
+            |seconds: u64| (seconds > 0).then(|| UNIX_EPOCH + Duration::from_secs(seconds));
+        let used = |(id, held): (&Arc<str>, &Held)| KeyUse {
+            id: id.to_string(),
+            role: held.entry.role,
+            tenant: held.tenant,
+            expires: held.entry.expires,
+            last_used: moment(held.last_used.load(Relaxed)),
+        };
+        let mut keys: Vec<KeyUse> = self.keys.iter().map(used).collect();
+        keys.sort_by(|one, other| one.id.cmp(&other.id));
+        keys
     }
 
     /// When the next key expires, of those that have not.
@@ -156,11 +205,14 @@ impl Keyring {
     }
 }
 
+fn since_epoch(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::identity::NewKey;
-    use std::time::{Duration, UNIX_EPOCH};
 
     fn at(seconds: u64) -> SystemTime {
         UNIX_EPOCH + Duration::from_secs(seconds)
@@ -201,7 +253,7 @@ mod tests {
             staff: vec![entry(&keys[3], Role::Auditor, None)],
             ..Roster::default()
         };
-        let keyring = Keyring::new(&roster);
+        let keyring = Keyring::new(&roster, None);
         let check = |text: &str, now: u64, expected: Result<(Role, Option<usize>), NoKey>| {
             let found = keyring.find(ShownKey::parse(text).unwrap(), at(now));
             let found = found.map(|of| (of.role, of.tenant));
@@ -227,7 +279,7 @@ mod tests {
         let key = NewKey::make().unwrap();
         let nobody = KeyEntry { sha256: SecretHash::NOBODYS, ..entry(&key, Role::Operator, None) };
         let roster = Roster { staff: vec![nobody], ..Roster::default() };
-        let found = Keyring::new(&roster).find(ShownKey::parse(&key.text).unwrap(), at(0));
+        let found = Keyring::new(&roster, None).find(ShownKey::parse(&key.text).unwrap(), at(0));
         assert_eq!(found.map(drop), Err(NoKey::Wrong));
     }
 }

@@ -42,6 +42,11 @@ impl Gcra {
         Self::new(self.requests_per_minute / parts, self.burst / parts)
     }
 
+    /// How many are earned back in a minute.
+    pub fn requests_per_minute(&self) -> u64 {
+        self.requests_per_minute
+    }
+
     /// How many may pass at once from rest.
     pub fn burst(&self) -> u64 {
         self.burst

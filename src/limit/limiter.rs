@@ -41,9 +41,20 @@ impl Limiter {
         Some(Ruled { verdict, backend: Backend::Memory, by_part: false })
     }
 
+    /// Decides about a request; none: nobody can say.
+    pub async fn decide(&self, held: Held<'_>, is_decode: bool, now: Instant) -> Option<Ruled> {
+        self.decide_now(held, is_decode, now)
+    }
+
     /// What this process alone would say of a request of an address, which counts for nothing.
     pub fn look(&self, caller: Caller, terms: &Terms, now: Instant) -> Decision {
         self.local.look(caller, terms, now)
+    }
+
+    /// How many decodes each has used of this day, where that can be said.
+    pub async fn decodes_today(&self, held: Vec<Option<Held<'_>>>) -> Vec<Option<u64>> {
+        let today = |held: Held<'_>| self.local.decodes_today(held.caller);
+        held.into_iter().map(|held| held.map(today)).collect()
     }
 
     /// Counts a request of an address in this process alone.

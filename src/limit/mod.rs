@@ -8,6 +8,7 @@
 mod caller;
 mod gcra;
 mod governor;
+mod limiter;
 mod places;
 mod pool;
 mod processors;
@@ -19,6 +20,7 @@ mod throughput;
 pub use caller::Caller;
 pub use gcra::{Decision, Gcra};
 pub use governor::govern;
+pub use limiter::{Held, Limiter, Ruled};
 pub use places::{Entry, Place, Places, Shed, Waiting};
 pub use pool::Pool;
 pub use processors::{Processors, Turn};

@@ -61,7 +61,8 @@ impl Places {
     /// All of them free.
     pub fn new(bounds: Bounds, metrics: Option<PoolMetrics>) -> Self {
         let max_wait = bounds.max_wait;
-        let places = Self(Arc::new(Shared { queue: Mutex::new(Queue::new(bounds)), max_wait, metrics }));
+        let places =
+            Self(Arc::new(Shared { queue: Mutex::new(Queue::new(bounds)), max_wait, metrics }));
         places.tell_limit(bounds.places);
         places
     }

@@ -49,9 +49,8 @@ impl CallerMetrics {
             &["decision", "backend"],
         )?;
         let of_backend = |backend: Backend| {
-            Decision::ALL.map(|decision| {
-                decisions.with_label_values(&[decision.as_str(), backend.as_str()])
-            })
+            Decision::ALL
+                .map(|decision| decisions.with_label_values(&[decision.as_str(), backend.as_str()]))
         };
         let help = "Decodes of each tenant.";
         let tenant_decodes = counters(r, TENANT_DECODES, help, &["tenant", "outcome"])?;

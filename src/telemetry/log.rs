@@ -223,7 +223,7 @@ fn push_json(to: &mut String, text: &str) {
 }
 
 /// A time in UTC with microseconds.
-pub(super) fn rfc3339(time: SystemTime) -> String {
+pub fn rfc3339(time: SystemTime) -> String {
     let mut text = String::with_capacity(27);
     push_rfc3339(&mut text, time);
     text

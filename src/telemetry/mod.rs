@@ -19,6 +19,7 @@ mod writer;
 
 pub use callers::{ANONYMOUS, CallerMetrics, TenantMetrics};
 pub use labels::{Backend, Decision, FetchResult, Input, Phase, PoolKind, Retry, RouteLabels};
+pub use log::rfc3339;
 pub use metrics::Metrics;
 pub use pools::PoolMetrics;
 pub use recent::{Recent, RecentFailure};

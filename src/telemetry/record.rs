@@ -5,8 +5,7 @@
 //! writes the log line and moves the metrics, from the same values, so they agree.
 
 use super::{
-    Input, Metrics, Recent, RecentFailure, TenantMetrics, Trail, labels::no_code, log,
-    trail::Steps,
+    Input, Metrics, Recent, RecentFailure, TenantMetrics, Trail, labels::no_code, log, trail::Steps,
 };
 use crate::failure::{Code, Failure, Fault, Outcome};
 use std::{

@@ -11,7 +11,7 @@ use crate::support::{
     },
 };
 use blueprint_decoder::{
-    app::{self, Listeners},
+    app::{self, Listeners, Signals},
     config::Config,
     http::ROUTES,
     telemetry::Metrics,
@@ -22,6 +22,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     runtime::Handle,
+    signal::unix::{SignalKind, signal},
     sync::{Semaphore, oneshot},
     task::JoinSet,
     time::timeout,
@@ -170,7 +171,9 @@ async fn no_task_is_left() {
     let counted = Arc::clone(&metrics);
     let service = tokio::spawn(async move {
         let stopped = async { drop(stopped.await) };
-        app::run(&loaded.config, &loaded.settings, counted, listeners, stopped).await
+        let hangups = signal(SignalKind::hangup()).expect("a signal");
+        let signals = Signals { shutdown: stopped, hangups };
+        app::run(&loaded.config, &loaded.settings, counted, listeners, signals).await
     });
     // What serves, and what waits for connections of the source.
     leave(address, &requests, 100).await;

@@ -8,9 +8,15 @@ use axum::{
     routing::{get, post},
 };
 use blueprint_decoder::{
+    app,
+    config::Config,
     failure::{Code, Failure},
-    http::{self, AllowedHosts, Gates, Grants, ROUTES, Readiness, Refusal, Server},
-    identity::Proxies,
+    http::{
+        self, Agreed, AllowedHosts, Callers, Door, Gates, Grants, Member, ROUTES, Readiness,
+        Refusal, Server,
+    },
+    identity::{Keyring, Proxies},
+    limit::{Gcra, Terms},
     telemetry::{
         LineWriter, Metrics, Recent,
         log::{self, Format},
@@ -97,6 +103,18 @@ struct Served {
     recent: Arc<Recent>,
 }
 
+/// Lets everyone in.
+fn open_door(metrics: &Arc<Metrics>) -> Door {
+    let config = Config::load(None, [], &[]).expect("the defaults").config;
+    let decoder = app::decoder(&config, Vec::new(), Arc::clone(metrics)).expect("a decoder");
+    let tenant = app::anonymous(&decoder, 1 << 20).expect("a tenant");
+    let terms = Terms { rate: Gcra::new(1, 1), decodes_per_day: None };
+    let counted = Arc::clone(&metrics.callers.anonymous);
+    let anonymous = Arc::new(Member { tenant, terms: Agreed::new(terms, 1), counted });
+    let nobody = Callers { keyring: Keyring::default(), members: Vec::new() };
+    Door::new(false, nobody, anonymous, None, None, Arc::clone(metrics))
+}
+
 /// Serves a router behind the layers of the service.
 async fn serve(routes: Router) -> Served {
     logging();
@@ -109,11 +127,11 @@ async fn serve(routes: Router) -> Served {
         readiness: Arc::new(readiness),
         proxies: Proxies::default(),
         hosts: AllowedHosts::Any,
-        rate: None,
+        door: Arc::new(open_door(&metrics)),
+        is_local: true,
         request_timeout: Duration::from_secs(10),
         max_in_flight: 100,
         max_request_bytes: 1 << 20,
-        max_document_bytes: 1 << 20,
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let grants = Grants {
@@ -136,7 +154,7 @@ async fn serve(routes: Router) -> Served {
 
 impl Served {
     fn value(&self, series: &str) -> f64 {
-        let text = self.metrics.encode().expect("metrics");
+        let text = self.metrics.encode(true).expect("metrics");
         let text = String::from_utf8(text).expect("UTF-8");
         let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         value.unwrap_or_else(|| panic!("no {series} in {text}")).parse().expect("a number")

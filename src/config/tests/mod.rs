@@ -51,7 +51,8 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(config.egress.content_types.len(), 8);
     assert!(config.egress.hosts.is_empty());
     assert_eq!(config.auth.mode, Mode::Off);
-    assert_eq!(config.auth.jwt.algorithms, ["RS256", "ES256", "EdDSA"]);
+    let algorithms: Vec<&str> = config.auth.jwt.algorithms.iter().map(|of| of.as_str()).collect();
+    assert_eq!(algorithms, ["RS256", "ES256", "EdDSA"]);
     assert_eq!(config.audit.durability, Durability::Flush);
     assert_eq!(config.audit.on_failure, AuditOnFailure::Deny);
     assert_eq!(config.telemetry.log_format, LogFormat::Auto);
@@ -246,7 +247,7 @@ fn what_goes_together_is_no_contradiction() {
 
     let faults = load(file, &[]).expect_err("parts that do not exist");
 
-    assert_eq!(faults.len(), 12, "{faults:#?}");
+    assert_eq!(faults.len(), 7, "{faults:#?}");
     assert!(faults.iter().all(|fault| fault.ends_with("leave the default")), "{faults:#?}");
 }
 

@@ -3,8 +3,9 @@
 use super::{super::router::Decoding, output};
 use crate::{
     answer::Output,
-    decode::Document,
-    failure::{Failure, Fault},
+    decode::{Document, Tenant},
+    failure::{Code, Failure, Fault},
+    identity::{Action, Principal},
     scan::{self, MAX_PAIRS, Marker, MarkerPair, Pairs},
 };
 use std::num::NonZero;
@@ -20,11 +21,45 @@ pub(super) struct Options {
     pub(super) scan: scan::Options,
     pub(super) output: Output,
     pub(super) allow_partial: bool,
+    /// Whether markers or limits were chosen.
+    chosen: bool,
 }
+
+impl Options {
+    /// Whether this one may ask for that, of a document that it hands over or does not.
+    pub(super) fn check_may(&self, principal: &Principal, hands_over: bool) -> Result<(), Failure> {
+        let asked = [
+            (hands_over, Action::HandOver, HANDS_OVER),
+            (
+                self.output == Output::Full,
+                Action::Read,
+                "with this key secrets are not shown: ask with output \"masked\" or \"summary\"",
+            ),
+            (
+                self.chosen,
+                Action::Choose,
+                "with this key markers and limits cannot be chosen: leave out markers, \
+                 max_secrets, max_secret_chars and multiline",
+            ),
+        ];
+        let refused =
+            |(is_asked, action, _): &&(bool, Action, &str)| *is_asked && !principal.may(*action);
+        match asked.iter().find(refused) {
+            Some((.., detail)) => Err(Failure::new(Code::Forbidden, *detail)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What is said to who may hand nothing over.
+pub(super) const HANDS_OVER: &str =
+    "with this key documents are not handed over: name the source of one, in application/json";
 
 /// The options as they are read, one by one, with every fault in them.
 pub(super) struct Asking<'a> {
     pub(super) decoding: &'a Decoding,
+    /// For whom.
+    pub(super) tenant: &'a Tenant,
     /// Those that are fit, as they are read.
     listed: Vec<MarkerPair>,
     pairs: Option<Pairs>,
@@ -33,6 +68,7 @@ pub(super) struct Asking<'a> {
     multiline: bool,
     output: Output,
     allow_partial: bool,
+    chosen: bool,
     faults: Vec<Fault>,
     more_faults: bool,
 }
@@ -41,12 +77,13 @@ pub(super) struct Asking<'a> {
 const MAX_FAULTS: usize = 100;
 
 impl<'a> Asking<'a> {
-    pub(super) fn new(decoding: &'a Decoding) -> Self {
+    pub(super) fn new(decoding: &'a Decoding, tenant: &'a Tenant) -> Self {
         let scan::Options { max_secrets, max_secret_chars, multiline, .. } = decoding.options;
         let most_chars = usize::try_from(decoding.limits.max_secret_chars).unwrap_or(usize::MAX);
         let most_chars = NonZero::new(most_chars).unwrap_or(NonZero::<usize>::MIN);
         Self {
             decoding,
+            tenant,
             listed: Vec::new(),
             pairs: None,
             max_secrets: max_secrets.min(within(decoding.limits.max_secrets)),
@@ -54,6 +91,7 @@ impl<'a> Asking<'a> {
             multiline,
             output: Output::Full,
             allow_partial: false,
+            chosen: false,
             faults: Vec::new(),
             more_faults: false,
         }
@@ -85,6 +123,7 @@ impl<'a> Asking<'a> {
 
     /// The list of pairs was there and has this many, fit or not.
     pub(super) fn pairs_end(&mut self, count: usize) {
+        self.chosen = true;
         if count == 0 || count > MAX_PAIRS {
             let detail = format!("1 to {MAX_PAIRS} pairs of markers are allowed, not {count}");
             return self.fault("/markers", detail);
@@ -100,6 +139,7 @@ impl<'a> Asking<'a> {
     }
 
     pub(super) fn max_secrets(&mut self, asked: Option<u64>) {
+        self.chosen = true;
         let most = self.decoding.limits.max_secrets;
         match asked.and_then(NonZero::new).filter(|asked| asked.get() <= most) {
             Some(asked) => self.max_secrets = asked,
@@ -108,6 +148,7 @@ impl<'a> Asking<'a> {
     }
 
     pub(super) fn max_secret_chars(&mut self, asked: Option<u64>) {
+        self.chosen = true;
         let most = self.decoding.limits.max_secret_chars;
         let fits =
             asked.filter(|asked| *asked <= most).and_then(|asked| usize::try_from(asked).ok());
@@ -118,6 +159,7 @@ impl<'a> Asking<'a> {
     }
 
     pub(super) fn multiline(&mut self, asked: Option<bool>) {
+        self.chosen = true;
         match asked {
             Some(asked) => self.multiline = asked,
             None => self.fault("/multiline", "true or false"),
@@ -146,9 +188,10 @@ impl<'a> Asking<'a> {
         if !self.faults.is_empty() {
             return Err(Failure::invalid(self.faults));
         }
+        let usual = self.tenant.markers.as_ref().unwrap_or(&self.decoding.options.pairs);
         Ok(Options {
             scan: scan::Options {
-                pairs: self.pairs.unwrap_or_else(|| self.decoding.options.pairs.clone()),
+                pairs: self.pairs.unwrap_or_else(|| usual.clone()),
                 max_secrets: self.max_secrets,
                 max_secret_chars: self.max_secret_chars,
                 multiline: self.multiline,
@@ -157,6 +200,7 @@ impl<'a> Asking<'a> {
             },
             output: self.output,
             allow_partial: self.allow_partial,
+            chosen: self.chosen,
         })
     }
 }

@@ -6,7 +6,7 @@
 //! of them are told at once.
 
 use super::{
-    super::router::Decoding,
+    super::{callers::Admitted, router::Decoding},
     asked::{Asked, Asking},
     text::text,
 };
@@ -14,6 +14,7 @@ use crate::{
     answer::WipedBuffer,
     decode::{Decoder, Document},
     failure::{Code, Failure},
+    identity::Principal,
     scan::MAX_PAIRS,
     telemetry::{Input, Record, Trail},
 };
@@ -29,10 +30,11 @@ pub(super) fn parse(
     body: &[u8],
     query: Option<&str>,
     decoding: &Decoding,
+    admitted: &Admitted,
     record: &Record,
 ) -> Result<Asked, Failure> {
-    let mut reading =
-        Reading { asking: Asking::new(decoding), source: None, content: None, seen: 0 };
+    let asking = Asking::new(decoding, &admitted.member.tenant);
+    let mut reading = Reading { asking, source: None, content: None, seen: 0 };
     let is_object = body.trim_ascii_start().starts_with(b"{");
     let read = if is_object {
         let mut deserializer = serde_json::Deserializer::from_slice(body);
@@ -60,7 +62,7 @@ pub(super) fn parse(
         let detail = "one of source (a URL) and content (the document) is needed";
         reading.asking.fault("", detail);
     }
-    reading.end(&decoding.decoder, &record.trail)
+    reading.end(&decoding.decoder, &admitted.principal, &record.trail)
 }
 
 fn malformed(error: &serde_json::Error, body: &[u8]) -> Failure {
@@ -194,17 +196,25 @@ impl Reading<'_> {
         asking.pair(place, start.flatten().as_deref(), end.flatten().as_deref());
     }
 
-    fn end(self, decoder: &Decoder, trail: &Trail) -> Result<Asked, Failure> {
+    fn end(
+        self,
+        decoder: &Decoder,
+        principal: &Principal,
+        trail: &Trail,
+    ) -> Result<Asked, Failure> {
         let Self { mut asking, source, content, .. } = self;
         if source.is_some() && content.is_some() {
             asking.fault("/content", "only one of source and content is allowed");
         }
-        let approved = source.flatten().map(|source| decoder.approve(&source, trail));
+        let hands_over = content.is_some();
+        let tenant = asking.tenant;
+        let approved = source.flatten().map(|source| decoder.approve(tenant, &source, trail));
         if let Some(Err(Failure { code: Code::InvalidRequest, faults, .. })) = &approved {
             // One of all that are told.
             faults.iter().for_each(|fault| asking.fault(&*fault.pointer, &*fault.detail));
         }
         let options = asking.end()?;
+        options.check_may(principal, hands_over)?;
         let document = match (approved, content.flatten()) {
             (Some(approved), _) => Document::Source(approved?),
             (None, Some(content)) => Document::Content(content),

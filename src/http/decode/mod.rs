@@ -10,6 +10,7 @@ mod text;
 use super::{
     Refusal,
     accept::{self, MediaType},
+    callers::Admitted,
     layers::{BodyKind, declared_length},
     problem,
     router::Decoding,
@@ -17,13 +18,14 @@ use super::{
 };
 use crate::{
     answer::{Form, Heading, Json, Ndjson, Output, Report, WipedBuffer},
-    decode::{self, Deadline, Decoder, Document, Done, Job, Reply, Stopped, Upload},
+    decode::{self, Asker, Deadline, Decoder, Document, Done, Job, Reply, Stopped, Upload},
     failure::{Code, Failure},
-    limit::{Caller, Place},
+    identity::Action,
+    limit::Place,
     scan::Charset,
-    telemetry::{PoolKind, Record, Trail},
+    telemetry::{PoolKind, Record},
 };
-use asked::{Asked, Options};
+use asked::{Asked, HANDS_OVER, Options};
 use axum::{
     body::{Body, Bytes},
     extract::{Request, State},
@@ -66,27 +68,29 @@ pub(super) async fn decode(
     let (parts, body) = request.into_parts();
     let record = parts.extensions.get::<Arc<Record>>().cloned();
     let deadline = parts.extensions.get::<Deadline>().copied();
-    let (Some(record), Some(deadline)) = (record, deadline) else {
+    let admitted = parts.extensions.get::<Admitted>().cloned();
+    let (Some(record), Some(deadline), Some(admitted)) = (record, deadline, admitted) else {
         return Err(Failure::internal("a request without its layers").into());
     };
     let form = accept::best(&parts.headers, &FORMS)?;
-    let caller = Caller::from(record.head().client);
-    let entrance = Entrance { decoder: &decoding.decoder, caller, deadline, trail: &record.trail };
     let kind = BodyKind::of(&parts.headers);
+    if kind == BodyKind::Document && !admitted.principal.may(Action::HandOver) {
+        let failure = Failure::new(Code::Forbidden, HANDS_OVER);
+        return Ok(unread_refusal(forbidden(failure, &record), &parts, body));
+    }
+    let (tenant, caller) = (&*admitted.member.tenant, admitted.caller);
+    let asker = Asker { tenant, caller, deadline: Some(deadline), trail: &record.trail };
+    let entrance = Entrance { decoder: &decoding.decoder, asker };
     let mut place = None;
     if is_surely_handed_over(kind, &parts.headers) {
         match entrance.enter().await {
             Ok(taken) => place = taken,
-            Err(failure) => {
-                let mut response = Refusal(failure).into_response();
-                unread::keep(&parts.headers, body, &mut response);
-                return Ok(response);
-            }
+            Err(failure) => return Ok(unread_refusal(failure, &parts, body)),
         }
     }
-    let read = read(&decoding, &parts, kind, body, &mut place, &entrance, &record);
+    let read = read(&decoding, &parts, kind, body, &mut place, &entrance, &admitted, &record);
     let (document, options) = match timeout_at(deadline.at.into(), read).await {
-        Ok(read) => read?,
+        Ok(read) => read.map_err(|failure| forbidden(failure, &record))?,
         Err(_) => return Err(deadline.passed(&record.trail).into()),
     };
     let heading = Heading {
@@ -101,6 +105,7 @@ pub(super) async fn decode(
         options: options.scan,
         output: options.output,
         allow_partial: options.allow_partial,
+        tenant: Arc::clone(&admitted.member.tenant),
         caller,
         place,
         began: record.began(),
@@ -114,18 +119,30 @@ pub(super) async fn decode(
     }
 }
 
+/// What is refused before its body is read.
+fn unread_refusal(failure: Failure, parts: &Parts, body: Body) -> Response {
+    let mut response = Refusal(failure).into_response();
+    unread::keep(&parts.headers, body, &mut response);
+    response
+}
+
+/// Counts a failure, if it is about what someone may not.
+fn forbidden(failure: Failure, record: &Record) -> Failure {
+    if failure.code == Code::Forbidden {
+        record.metrics().security_event("forbidden");
+    }
+    failure
+}
+
 /// The way to a place for a document that is handed over.
 struct Entrance<'a> {
     decoder: &'a Decoder,
-    caller: Caller,
-    deadline: Deadline,
-    trail: &'a Trail,
+    asker: Asker<'a>,
 }
 
 impl Entrance<'_> {
     async fn enter(&self) -> Result<Option<Place>, Failure> {
-        let Self { decoder, caller, deadline, trail } = *self;
-        let entered = decoder.enter(PoolKind::Inline, caller, Some(deadline), trail);
+        let entered = self.decoder.enter(PoolKind::Inline, self.asker, None);
         entered.await.map_err(failure)
     }
 }
@@ -155,6 +172,7 @@ async fn read(
     body: Body,
     place: &mut Option<Place>,
     entrance: &Entrance<'_>,
+    admitted: &Admitted,
     record: &Record,
 ) -> Result<(Document, Options), Failure> {
     let headers = &parts.headers;
@@ -174,7 +192,7 @@ async fn read(
             let cap = decoding.limits.max_request_bytes;
             let bytes = arriving(body).whole(cap, place, LONGEST_WITH_SOURCE, entrance).await?;
             let query = parts.uri.query().filter(|query| !query.is_empty());
-            let parse = || json::parse(&bytes, query, decoding, record);
+            let parse = || json::parse(&bytes, query, decoding, admitted, record);
             let Asked { document, options } = match bytes.len() {
                 ..HEAVY => parse()?,
                 HEAVY.. => Box::pin(decoding.decoder.heavily(parse)).await?,
@@ -183,7 +201,8 @@ async fn read(
         }
         BodyKind::Document => {
             let charset = charset(headers)?;
-            let options = query::parse(parts.uri.query().unwrap_or(""), decoding)?;
+            let options =
+                query::parse(parts.uri.query().unwrap_or(""), decoding, entrance.asker.tenant)?;
             Ok((Document::Upload(Upload { bytes: Box::pin(arriving(body)), charset }), options))
         }
         BodyKind::Other => Err(unsupported(

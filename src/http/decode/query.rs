@@ -4,11 +4,11 @@ use super::{
     super::router::Decoding,
     asked::{Asking, Options},
 };
-use crate::{failure::Failure, scan::MarkerPair};
+use crate::{decode::Tenant, failure::Failure, scan::MarkerPair};
 use std::collections::BTreeSet;
 
-pub(super) fn parse(query: &str, decoding: &Decoding) -> Result<Options, Failure> {
-    let mut asking = Asking::new(decoding);
+pub(super) fn parse(query: &str, decoding: &Decoding, tenant: &Tenant) -> Result<Options, Failure> {
+    let mut asking = Asking::new(decoding, tenant);
     let mut seen = BTreeSet::new();
     let mut pairs = 0;
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {

@@ -8,8 +8,8 @@ use super::{algorithm::Algorithm, issuer_key::IssuerKey, strict};
 use serde_json::{Map, Value};
 use std::fmt;
 
-/// The keys that tokens are checked with: at least one.
-#[derive(Debug)]
+/// The keys that tokens are checked with: at least one, where there are any yet.
+#[derive(Debug, Default)]
 pub struct IssuerKeys(Vec<IssuerKey>);
 
 /// Why a key set is of no use.

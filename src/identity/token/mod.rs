@@ -13,7 +13,7 @@ mod verify;
 
 pub use algorithm::Algorithm;
 pub use issuer_keys::{IssuerKeys, Unusable};
-pub use refresh::Refresh;
+pub(super) use refresh::Refresh;
 pub use unfit::{Claim, Unfit};
 pub use verify::{Claims, TokenSettings};
 

@@ -18,7 +18,7 @@ const BETWEEN_TRIGGERED: Duration = Duration::from_secs(60);
 
 /// When the next fetch is, and whether a token may have one made before that.
 #[derive(Debug, Clone)]
-pub struct Refresh {
+pub(in crate::identity) struct Refresh {
     due: Instant,
     /// The pause after the next failure.
     pause: Duration,
@@ -28,29 +28,29 @@ pub struct Refresh {
 
 impl Refresh {
     /// Nothing was fetched yet: the first fetch is due now.
-    pub fn new(now: Instant) -> Self {
+    pub(in crate::identity) fn new(now: Instant) -> Self {
         Self { due: now, pause: FIRST_PAUSE, triggered: None }
     }
 
     /// When the next fetch is due.
-    pub fn due(&self) -> Instant {
+    pub(in crate::identity) fn due(&self) -> Instant {
         self.due
     }
 
     /// A fetch brought keys.
-    pub fn fetched(&mut self, now: Instant) {
+    pub(in crate::identity) fn fetched(&mut self, now: Instant) {
         (self.due, self.pause) = (now + AGE, FIRST_PAUSE);
     }
 
     /// A fetch brought none that are of use.
-    pub fn failed(&mut self, now: Instant) {
+    pub(in crate::identity) fn failed(&mut self, now: Instant) {
         self.due = now + self.pause;
         self.pause = self.pause.saturating_mul(2).min(LONGEST_PAUSE);
     }
 
     /// A token named a key that is not there. Whether a fetch is to be made now; who is told
     /// so makes it, and tells what became of it like of any other.
-    pub fn unknown_key(&mut self, now: Instant) -> bool {
+    pub(in crate::identity) fn unknown_key(&mut self, now: Instant) -> bool {
         let since = self.triggered.map(|last| now.saturating_duration_since(last));
         let is_allowed = since.is_none_or(|since| since >= BETWEEN_TRIGGERED);
         if is_allowed {

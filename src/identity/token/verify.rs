@@ -11,6 +11,7 @@ use super::{
     strict,
     unfit::{Claim, Unfit},
 };
+use crate::identity::Role;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -38,7 +39,6 @@ pub struct Claims {
     /// What it may do there.
     pub role: Role,
 }
-
 
 /// In bytes; a token is never longer.
 pub(super) const LONGEST: usize = 8 * 1024;

@@ -1,0 +1,273 @@
+//! Who may call, as the tenants file says, and as it says anew while the service runs.
+//!
+//! What cannot be used changes nothing. What can is in force as a whole, from one request to
+//! the next.
+
+use super::settling::Settling;
+use crate::{
+    config::{Auth, Config, Mode, parse_tenants, read_tenants},
+    decode::{Decoder, Tenant, TenantSettings},
+    http::{Agreed, Callers, Decoding, Door, Member, Readiness, ReloadFaults},
+    identity::{Keyring, Roster, TenantEntry},
+    limit::{Caller, Gcra, Terms},
+    telemetry::{ANONYMOUS, Metrics},
+};
+use anyhow::Context;
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    fmt,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant, SystemTime},
+};
+use tokio::{
+    signal::unix::Signal,
+    sync::{mpsc, oneshot},
+    task::spawn_blocking,
+    time::{sleep, timeout},
+};
+
+/// How often the file is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(150);
+/// How long a disk may take that is asked at once.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What it is called where its path is nobody's business.
+const NAME: &str = "the tenants file";
+
+/// The tenants file is of no use; a line each.
+#[derive(Debug)]
+pub struct Unusable(pub Vec<String>);
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for Unusable {}
+
+/// Who asks for a reload, and is told what came of it.
+pub(super) type Asked = mpsc::Receiver<oneshot::Sender<Result<(), ReloadFaults>>>;
+
+/// What holds for everyone of whom nothing else is said.
+struct Usual {
+    requests_per_minute: u64,
+    burst: u64,
+    replicas: u64,
+    max_document_bytes: u64,
+}
+
+/// Makes members of what is said of tenants.
+pub(super) struct Members {
+    usual: Usual,
+    decoding: Arc<Decoding>,
+    metrics: Arc<Metrics>,
+    /// By name; a tenant keeps its number for as long as this process runs.
+    numbers: Mutex<HashMap<String, u32>>,
+}
+
+impl Members {
+    pub(super) fn new(config: &Config, decoding: Arc<Decoding>, metrics: Arc<Metrics>) -> Self {
+        let rate_limit = &config.rate_limit;
+        let usual = Usual {
+            requests_per_minute: rate_limit.requests_per_minute,
+            burst: rate_limit.burst,
+            replicas: rate_limit.replicas_hint,
+            max_document_bytes: config.limits.max_document_bytes,
+        };
+        Self { usual, decoding, metrics, numbers: Mutex::default() }
+    }
+
+    /// Whoever need not say who they are.
+    pub(super) fn anonymous(&self) -> anyhow::Result<Arc<Member>> {
+        let tenant = anonymous(&self.decoding.decoder, self.usual.max_document_bytes)?;
+        let rate = Gcra::new(self.usual.requests_per_minute, self.usual.burst);
+        let terms = Terms { rate, decodes_per_day: None };
+        let counted = Arc::clone(&self.metrics.callers.anonymous);
+        let terms = Agreed::new(terms, self.usual.replicas);
+        Ok(Arc::new(Member { tenant, terms, counted }))
+    }
+
+    fn callers(&self, roster: &Roster, before: Option<&Callers>) -> Result<Callers, Vec<String>> {
+        let members = roster.tenants.iter().map(|entry| self.member(entry, before));
+        let (members, faults): (Vec<_>, Vec<_>) = members.partition(Result::is_ok);
+        let faults: Vec<String> = faults.into_iter().filter_map(Result::err).collect();
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let members = members.into_iter().filter_map(Result::ok).collect();
+        Ok(Callers { keyring: Keyring::new(roster, before.map(|before| &before.keyring)), members })
+    }
+
+    fn member(&self, entry: &TenantEntry, before: Option<&Callers>) -> Result<Arc<Member>, String> {
+        let Usual { requests_per_minute, burst, replicas, max_document_bytes } = self.usual;
+        let TenantEntry { name, .. } = entry;
+        let before = before.and_then(|before| before.member(name));
+        let settings = TenantSettings {
+            name: name.clone(),
+            caller: Some(Caller::Tenant(self.number(name))),
+            markers: entry.markers.clone(),
+            max_document_bytes: entry
+                .max_document_bytes
+                .map_or(max_document_bytes, |bytes| bytes.min(max_document_bytes)),
+            allow: entry.allow.clone(),
+        };
+        let tenant = self.decoding.decoder.tenant(settings, before.as_ref().map(|of| &*of.tenant));
+        let tenant = tenant.map_err(|error| format!("tenant {name}: {error}"))?;
+        let rate = Gcra::new(
+            entry.requests_per_minute.unwrap_or(requests_per_minute),
+            entry.burst.unwrap_or(burst),
+        );
+        let terms = Terms { rate, decodes_per_day: entry.decodes_per_day };
+        let counted = match &before {
+            Some(before) => Arc::clone(&before.counted),
+            None => self.metrics.callers.tenant(name),
+        };
+        let (tenant, terms) = (Arc::new(tenant), Agreed::new(terms, replicas));
+        Ok(Arc::new(Member { tenant, terms, counted }))
+    }
+
+    fn number(&self, name: &str) -> u32 {
+        let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
+        *numbers.entry(name.to_owned()).or_insert(next)
+    }
+}
+
+/// The tenant of those who are not known.
+pub fn anonymous(decoder: &Decoder, max_document_bytes: u64) -> anyhow::Result<Arc<Tenant>> {
+    let name = ANONYMOUS.to_owned();
+    let settings =
+        TenantSettings { name, caller: None, markers: None, max_document_bytes, allow: None };
+    Ok(Arc::new(decoder.tenant(settings, None)?))
+}
+
+/// The tenants file, and those who wait for it to change.
+pub(super) struct TenantsFile {
+    /// None: there are no tenants.
+    path: Option<PathBuf>,
+    members: Members,
+    door: Arc<Door>,
+    readiness: Arc<Readiness>,
+}
+
+/// What stands in the file, or why nothing does.
+type Text = Result<String, Vec<String>>;
+
+impl TenantsFile {
+    /// Reads the file for the first time; the door is made of what stands there.
+    pub(super) fn open(
+        auth: &Auth,
+        members: Members,
+        readiness: Arc<Readiness>,
+        door: impl FnOnce(bool, Callers, Arc<Member>) -> Door,
+    ) -> anyhow::Result<(Self, Settling<Text>)> {
+        let path = auth.tenants_file.clone();
+        let text = path.as_deref().map(read_tenants).transpose().map_err(Unusable)?;
+        let name = path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+        let roster = text.as_ref().map(|text| parse_tenants(&name, text)).transpose();
+        let roster = roster.map_err(Unusable)?.unwrap_or_default();
+        let callers = members.callers(&roster, None).map_err(Unusable)?;
+        let anonymous = members.anonymous().context("nobody can be served")?;
+        let door = Arc::new(door(auth.mode == Mode::Required, callers, anonymous));
+        let file = Self { path, members, door, readiness };
+        file.in_force(&roster);
+        Ok((file, Settling::new(Ok(text.unwrap_or_default()))))
+    }
+
+    pub(super) fn door(&self) -> &Arc<Door> {
+        &self.door
+    }
+
+    /// Looks after the file, for as long as it is asked to: whenever it has changed, is asked
+    /// to read it, or is told so by SIGHUP.
+    pub(super) async fn keep_current(
+        &self,
+        mut settling: Settling<Text>,
+        mut asked: Asked,
+        mut hangups: Signal,
+    ) -> Infallible {
+        loop {
+            let told = tokio::select! {
+                () = sleep(LOOK_EVERY) => None,
+                Some(told) = asked.recv() => Some(Some(told)),
+                Some(()) = hangups.recv() => Some(None),
+            };
+            self.tell_expiry();
+            let Some(path) = self.path.clone() else {
+                // There is nothing else to reload, and nothing wrong.
+                told.flatten().map(|told| told.send(Ok(())));
+                continue;
+            };
+            let read = spawn_blocking(move || read_tenants(&path));
+            let text = match told {
+                None => read.await,
+                Some(_) => match timeout(PATIENCE, read).await {
+                    Ok(read) => read,
+                    Err(_) => Ok(Err(vec![format!("{NAME} does not come: its disk hangs")])),
+                },
+            };
+            let text = text.unwrap_or_else(|error| Err(vec![error.to_string()]));
+            let ends = text.as_ref().is_ok_and(|text| text.ends_with('\n'));
+            let is_told = told.is_some();
+            if !is_told && !settling.has_settled(&text, ends, Instant::now()) {
+                continue;
+            }
+            settling.judged(text.clone());
+            let done = text.and_then(|text| self.apply(&text));
+            self.tell(&done);
+            told.flatten().map(|told| told.send(done));
+        }
+    }
+
+    fn apply(&self, text: &str) -> Result<(), Vec<String>> {
+        let roster = parse_tenants(NAME, text)?;
+        let before = self.door.callers();
+        let callers = self.members.callers(&roster, Some(&before))?;
+        let is_gone = |member: &&Arc<Member>| callers.member(&member.tenant.name).is_none();
+        let gone: Vec<_> = before.members.iter().filter(is_gone).collect();
+        for member in gone {
+            self.members.metrics.callers.forget_tenant(&member.tenant.name);
+        }
+        self.door.replace(callers);
+        self.in_force(&roster);
+        Ok(())
+    }
+
+    /// What the roster switches is switched, also for what is under way.
+    fn in_force(&self, roster: &Roster) {
+        let decoder = &self.members.decoding.decoder;
+        for (entry, member) in roster.tenants.iter().zip(&self.door.callers().members) {
+            member.tenant.serve(!entry.disabled);
+        }
+        decoder.block(roster.blocked_hosts.clone());
+        decoder.switched();
+        self.tell_expiry();
+    }
+
+    fn tell(&self, done: &Result<(), Vec<String>>) {
+        let metrics = &self.members.metrics.callers;
+        match done {
+            Ok(()) => {
+                let tenants = self.door.callers().members.len();
+                tracing::info!(tenants, "the tenants file was read again and is in force");
+                metrics.reloaded(SystemTime::now());
+                self.readiness.note("tenants", true, "in force as the file says");
+            }
+            Err(faults) => {
+                let faults = faults.join("; ");
+                tracing::error!(faults, "the tenants file is of no use: nothing has changed");
+                metrics.reload_success.set(0);
+                let detail = "the file is of no use: what was in force before it still is";
+                self.readiness.note("tenants", false, detail);
+            }
+        }
+    }
+
+    fn tell_expiry(&self) {
+        let next = self.door.callers().keyring.next_expiry(SystemTime::now());
+        self.members.metrics.callers.next_key_expires(next);
+    }
+}

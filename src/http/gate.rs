@@ -1,0 +1,139 @@
+//! The layer that lets requests through to their handlers, or says why not.
+//!
+//! Nearly always that is known at once, and then nothing is boxed and nothing waits. What has
+//! to be asked of others is awaited.
+
+use super::{
+    Gates, Refusal,
+    layers::{cap_in_flight, check_host, limit_body, set_deadline},
+    unread,
+};
+use crate::{failure::Failure, telemetry::Record};
+use axum::{
+    extract::Request,
+    response::{IntoResponse, Response},
+};
+use pin_project_lite::pin_project;
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+use tower::{Layer, Service};
+
+/// Lets requests through.
+#[derive(Clone)]
+pub(super) struct Gating(pub(super) Arc<Gates>);
+
+/// A service behind the gates.
+#[derive(Clone)]
+pub(super) struct Gated<S> {
+    inner: S,
+    gates: Arc<Gates>,
+}
+
+impl<S> Layer<S> for Gating {
+    type Service = Gated<S>;
+
+    fn layer(&self, inner: S) -> Gated<S> {
+        Gated { inner, gates: Arc::clone(&self.0) }
+    }
+}
+
+impl<S> Service<Request> for Gated<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = GatedFuture<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let Some(record) = request.extensions().get::<Arc<Record>>().cloned() else {
+            let failure = Failure::internal("a request without a record");
+            return GatedFuture::Answered { response: Some(refused(request, failure)) };
+        };
+        let gates = &self.gates;
+        // In this order. What one refuses, the next does not see.
+        let checked = Ok(())
+            // The deadline: set before anything can wait. Those who wait keep it, because they
+            // know what it was that took so long.
+            .and_then(|()| set_deadline(gates, &record, &mut request))
+            // The cap on requests in flight: the cheapest no, before any work.
+            .and_then(|()| cap_in_flight(gates, &record))
+            // Host and site: who should not be here is told so before a body is read.
+            .and_then(|()| check_host(gates, &request))
+            // Who asks, and how often they have: behind what costs less and concerns all.
+            .and_then(|()| gates.admit(&record, &mut request));
+        match checked {
+            // The body limit: what says that it is too large is not read. What does not say so
+            // is cut where it is read.
+            Ok(true) => match limit_body(gates, &record, &request) {
+                Ok(()) => GatedFuture::Through { future: self.inner.call(request) },
+                Err(failure) => GatedFuture::Answered { response: Some(refused(request, failure)) },
+            },
+            Ok(false) => {
+                let later = later(self.inner.clone(), Arc::clone(gates), record, request);
+                GatedFuture::Waiting { future: Box::pin(later) }
+            }
+            Err(failure) => GatedFuture::Answered { response: Some(refused(request, failure)) },
+        }
+    }
+}
+
+/// The rest of the way, where others have to be asked who asks, or how often they have.
+async fn later<S>(
+    mut inner: S,
+    gates: Arc<Gates>,
+    record: Arc<Record>,
+    mut request: Request,
+) -> Result<Response, Infallible>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+{
+    let admitted = gates.admit_later(&record, &mut request).await;
+    match admitted.and_then(|()| limit_body(&gates, &record, &request)) {
+        Ok(()) => inner.call(request).await,
+        Err(failure) => Ok(refused(request, failure)),
+    }
+}
+
+fn refused(mut request: Request, failure: Failure) -> Response {
+    let mut response = Refusal(failure).into_response();
+    let body = std::mem::take(request.body_mut());
+    unread::keep(request.headers(), body, &mut response);
+    response
+}
+
+pin_project! {
+    /// A request at the gates.
+    #[project = GatedProjection]
+    pub(super) enum GatedFuture<F> {
+        /// It is through.
+        Through { #[pin] future: F },
+        /// It is not known yet.
+        Waiting { future: Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>> },
+        /// It is not let through.
+        Answered { response: Option<Response> },
+    }
+}
+
+impl<F: Future<Output = Result<Response, Infallible>>> Future for GatedFuture<F> {
+    type Output = Result<Response, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            GatedProjection::Through { future } => future.poll(context),
+            GatedProjection::Waiting { future } => future.as_mut().poll(context),
+            GatedProjection::Answered { response } => {
+                Poll::Ready(Ok(response.take().unwrap_or_default()))
+            }
+        }
+    }
+}
