@@ -66,7 +66,7 @@ const CRATES: [(&str, &[&str]); 28] = [
     ("prometheus", &["telemetry"]),
     ("redis", &["limit"]),
     ("reqwest", &["fetch"]),
-    ("ring", &["identity"]),
+    ("ring", &["fetch", "identity"]),
     ("rustix", &["cli", "http"]),
     ("rustls", &["fetch", "limit"]),
     ("serde_json", &["answer", "config", "http", "identity"]),

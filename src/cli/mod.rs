@@ -11,6 +11,7 @@ mod decode;
 mod document;
 mod fetched;
 mod health;
+mod keys;
 mod progress;
 mod serve;
 mod standard;
@@ -56,8 +57,8 @@ enum Command {
     Health(health::HealthArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
-    /// Make API keys (not in this version)
-    Keys(NotBuilt),
+    /// Make API keys
+    Keys(keys::KeysArgs),
     /// Verify or read the audit log (not in this version)
     Audit(NotBuilt),
 }
@@ -102,7 +103,7 @@ fn run_command(command: Command) -> Result<()> {
         Command::CheckUrl(arguments) => check_url::run(&arguments),
         Command::Health(arguments) => health::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
-        Command::Keys(_) => Err(not_built("keys")),
+        Command::Keys(arguments) => keys::run(&arguments),
         Command::Audit(_) => Err(not_built("audit")),
     }
 }

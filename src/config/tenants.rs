@@ -8,10 +8,11 @@ use super::{
     reader::{Fault, shown},
 };
 use crate::{
-    identity::{self, KeyEntry, Role, Roster, SecretHash, TenantEntry, moment},
+    identity::{
+        self, KeyEntry, Role, Roster, SecretHash, TENANT_NAME, TenantEntry, is_tenant_name, moment,
+    },
     policy::BlockedHost,
     scan::{Marker, MarkerPair, Pairs},
-    telemetry::ANONYMOUS,
 };
 use config::{Map, Value, ValueKind};
 use std::{collections::BTreeSet, path::Path, time::SystemTime};
@@ -93,13 +94,8 @@ fn repeated(roster: &Roster) -> Vec<String> {
 }
 
 fn name() -> Kind<String> {
-    let allowed = format!("1 to 32 of a-z, 0-9 and -, and not {ANONYMOUS:?}");
-    let parse = |text: &str| {
-        let fits = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
-        let is_name = (1..=32).contains(&text.len()) && text.bytes().all(fits);
-        (is_name && text != ANONYMOUS).then(|| text.to_owned())
-    };
-    Kind::string(allowed, parse, String::clone)
+    let parse = |text: &str| is_tenant_name(text).then(|| text.to_owned());
+    Kind::string(TENANT_NAME, parse, String::clone)
 }
 
 fn id() -> Kind<String> {

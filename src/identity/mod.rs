@@ -18,5 +18,7 @@ pub use issuer::Issuer;
 pub use key::{NewKey, NoRandomness, SecretHash, ShownKey, is_id};
 pub use moment::moment;
 pub use role::{Action, Role};
-pub use roster::{KeyEntry, KeyUse, Keyring, NoKey, Principal, Roster, TenantEntry};
+pub use roster::{
+    KeyEntry, KeyUse, Keyring, NoKey, Principal, Roster, TENANT_NAME, TenantEntry, is_tenant_name,
+};
 pub use token::{Algorithm, Claim, Claims, IssuerKeys, TokenSettings, Unfit, Unusable};

@@ -50,6 +50,15 @@ pub struct TenantEntry {
     pub keys: Vec<KeyEntry>,
 }
 
+/// What a tenant may be called.
+pub const TENANT_NAME: &str = "1 to 32 of a-z, 0-9 and -, and not \"anonymous\"";
+
+/// Whether a tenant may be called so. The name of those who are not known is taken.
+pub fn is_tenant_name(name: &str) -> bool {
+    let fits = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
+    (1..=32).contains(&name.len()) && name.bytes().all(fits) && name != "anonymous"
+}
+
 /// One key.
 #[derive(Debug, Clone)]
 pub struct KeyEntry {

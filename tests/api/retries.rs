@@ -329,13 +329,13 @@ async fn a_slow_origin_is_asked_by_so_many_and_holds_up_no_other() {
     upstream.on("/slow", Reply::stream([Wait(gate.clone()), Send("{*x*}".into())]));
     let other = Upstream::tls().await;
     other.on("/", Reply::ok("{*x*}"));
-    // Places for all that may go, and one more.
-    let config = format!("{ADMIN}[overload]\nfetch = 3\n");
+    // Places for all that may go, and more; each asks from elsewhere.
+    let config = format!("{ADMIN}trusted_proxies = [\"127.0.0.1\"]\n[overload]\nfetch = 4\n");
     let app = TestApp::with_sources(&[&upstream, &other], "max_per_origin = 2", &config).await;
     let body = json!({ "source": upstream.url("/slow") });
     let mut slow = JoinSet::new();
-    for _ in 0..4 {
-        let asking = app.asking(&body);
+    for number in 0..4 {
+        let asking = app.asking(&body).header("X-Forwarded-For", format!("10.0.0.{number}"));
         slow.spawn(async move { Answer::of(asking).await.status });
     }
     upstream.requested("/slow").await;

@@ -53,6 +53,7 @@ async fn every_series_is_there_from_the_first_scrape() {
             "decoder_policy_selfcheck_ok",
             "decoder_pool_limit",
             "decoder_rate_limit_backend_up",
+            "decoder_config_reload",
         ];
         if !is_set.iter().any(|name| series.starts_with(name)) {
             assert_eq!(*value, 0.0, "{series}");

@@ -8,7 +8,6 @@ use crate::{answer::WipedBuffer, failure::Failure, limit::Place};
 use axum::body::{Bytes, HttpBody};
 use http_body::Frame;
 use std::{
-    convert::Infallible,
     future::poll_fn,
     io::{self, Write},
     panic::resume_unwind,
@@ -101,7 +100,7 @@ impl Lines {
             Some(done) => (None, done?),
             None => (Some(run), None),
         };
-        Ok(LinesBody { lines: self, run, place })
+        Ok(LinesBody { lines: self, run, is_broken: false, place })
     }
 
     /// Takes what is offered, or `all`. Where there is nothing, the reader is woken when
@@ -159,23 +158,27 @@ pub(super) struct LinesBody {
     lines: Lines,
     /// The decode, as long as it goes on.
     run: Option<Run>,
+    /// Whether it broke off.
+    is_broken: bool,
     /// And afterwards, what it leaves.
     place: Option<Place>,
 }
 
 impl HttpBody for LinesBody {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = io::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         if let Some(run) = &mut self.run
             && let Poll::Ready(done) = run.poll(context)
         {
             self.run = None;
-            self.place = done.unwrap_or_default();
+            // Only with the runtime, by now: what breaks off must not look like an end.
+            self.is_broken = done.is_err();
+            self.place = done.map_err(|failure| io::Error::other(failure.detail))?;
         }
         let has_ended = self.run.is_none();
         match self.lines.take(has_ended, context.waker()) {
@@ -186,6 +189,6 @@ impl HttpBody for LinesBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.run.is_none() && self.lines.lock().waiting.is_empty()
+        self.run.is_none() && !self.is_broken && self.lines.lock().waiting.is_empty()
     }
 }

@@ -11,7 +11,7 @@ use super::{
     strict,
     unfit::{Claim, Unfit},
 };
-use crate::identity::Role;
+use crate::identity::{Role, is_tenant_name};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -34,7 +34,7 @@ pub struct TokenSettings {
 /// Who a good token says is calling.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claims {
-    /// `[a-z0-9-]{1,32}`.
+    /// A name that a tenant may have.
     pub tenant: String,
     /// What it may do there.
     pub role: Role,
@@ -105,7 +105,7 @@ impl TokenSettings {
     fn claims(&self, said: &Map<String, Value>) -> Result<Claims, Unfit> {
         let text = |name: &str| said.get(name).and_then(Value::as_str);
         let tenant = text(&self.tenant_claim)
-            .filter(|name| is_tenant(name))
+            .filter(|name| is_tenant_name(name))
             .ok_or(Unfit::Claim(Claim::Tenant))?;
         let role = match text(&self.role_claim) {
             Some("viewer") => Role::Viewer,
@@ -163,9 +163,4 @@ fn check_time(said: &Map<String, Value>, now: SystemTime) -> Result<(), Unfit> {
     } else {
         Ok(())
     }
-}
-
-fn is_tenant(name: &str) -> bool {
-    let is_plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
-    (1..=32).contains(&name.len()) && name.bytes().all(is_plain)
 }
