@@ -39,6 +39,8 @@ mod hostile_streams;
 mod hygiene;
 // Sources that speak HTTP/2.
 mod http_2_sources;
+// Keys: who has one, and who is told nothing.
+mod keys;
 // What is left of connections and requests that are over: nothing.
 mod leftovers;
 // Name servers, honest and otherwise.
@@ -77,6 +79,8 @@ mod snapshots;
 mod supervised;
 // What the tests stand on: the service as a process, sources to be fetched from.
 mod support;
+// What the tenants file says, and says anew.
+mod tenants;
 // What the metrics say, and that it is what happened.
 mod telemetry;
 // The upstream itself, asked by a client that shows every byte.

@@ -1,0 +1,1 @@
+//! What the tenants file says, and says anew.
