@@ -79,6 +79,8 @@ mod snapshots;
 mod supervised;
 // What the tests stand on: the service as a process, sources to be fetched from.
 mod support;
+// Kill switches: for a tenant, and for a host that documents come from.
+mod switches;
 // What the tenants file says, and says anew.
 mod tenants;
 // What the metrics say, and that it is what happened.
