@@ -58,17 +58,16 @@ pub struct Valkey {
 
 impl RateLimit {
     pub(super) fn read(mut section: Section<'_, '_>) -> Self {
-        let shared = "limits shared by replicas";
         let backends = &[("memory", Backend::Memory), ("valkey", Backend::Valkey)];
         let on_failure = &[("local", OnFailure::Local), ("deny", OnFailure::Deny)];
         Self {
             enabled: section.take("enabled", flag()),
             requests_per_minute: section.take("requests_per_minute", number(1..=1_000_000_000)),
             burst: section.take("burst", number(1..=1_000_000_000)),
-            backend: section.lacking(shared).take("backend", choice(backends)),
-            on_failure: section.lacking(shared).take("on_failure", choice(on_failure)),
-            replicas_hint: section.lacking(shared).take("replicas_hint", number(1..=10_000)),
-            valkey: Valkey::read(section.lacking(shared).section("valkey")),
+            backend: section.take("backend", choice(backends)),
+            on_failure: section.take("on_failure", choice(on_failure)),
+            replicas_hint: section.take("replicas_hint", number(1..=10_000)),
+            valkey: Valkey::read(section.section("valkey")),
         }
     }
 }

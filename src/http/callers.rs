@@ -5,7 +5,7 @@ use crate::{
     decode::Tenant,
     failure::{Code, Failure},
     identity::{Credential, Issuer, Keyring, Principal, Unfit},
-    limit::{Caller, Held, Limiter, Ruled, Ruling, Terms},
+    limit::{Caller, Held, Limiter, Ruled, Ruling, Terms, Unavailable},
     telemetry::{Backend, Decision, Head, Metrics, Record, TenantMetrics},
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
@@ -131,16 +131,16 @@ impl Door {
         &self.anonymous
     }
 
-    /// How many decodes each has used of this day, where that can be said.
+    /// How many decodes each has used of this day, where that can be said; those of anyone
+    /// come last.
     pub(super) async fn decodes_today(&self, members: &[&Arc<Member>]) -> Vec<Option<u64>> {
-        let held = members.iter().map(|member| {
-            let is_counted = member.tenant.caller.is_some();
-            is_counted.then(|| member.held(Ipv4Addr::LOCALHOST.into()))
-        });
-        match &self.limiter {
-            Some(limiter) => limiter.decodes_today(held.collect()).await,
-            None => held.map(|_| None).collect(),
-        }
+        let Some(limiter) = &self.limiter else { return vec![None; members.len()] };
+        // Those of addresses are not counted by the day.
+        let is_counted = |member: &&&Arc<Member>| member.tenant.caller.is_some();
+        let held = members.iter().filter(is_counted).map(|of| of.held(Ipv4Addr::LOCALHOST.into()));
+        let mut used = limiter.decodes_today(&held.collect::<Vec<_>>()).await;
+        used.resize(members.len(), None);
+        used
     }
 
     /// Anyone, by their address.
@@ -261,8 +261,8 @@ impl Door {
         let Some(limiter) = &self.limiter else { return Ok(()) };
         let Head { client, is_decode, .. } = *record.head();
         match limiter.decide(admitted.member.held(client), is_decode, record.began()).await {
-            Some(ruled) => self.ruled(ruled, admitted, record),
-            None => {
+            Ok(ruled) => self.ruled(ruled, admitted, record),
+            Err(Unavailable) => {
                 self.metrics.callers.decided(Decision::Unavailable, Backend::Valkey);
                 let detail = "what rate limits and quotas are counted in is down; try again later";
                 let failure = Failure::new(Code::QuotaUnavailable, detail);

@@ -1,6 +1,9 @@
 //! Whom a limit counts as one.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 /// Who calls, as far as limits are concerned: those whom one of these stands for share
 /// what it may have.
@@ -26,6 +29,19 @@ impl Caller {
             Self::Tenant(number) => u64::from(number),
         };
         (bits ^ bits >> 16 ^ bits >> 32) as usize % parts
+    }
+}
+
+/// As an address or a network is written; a tenant by its number, which only this process knows.
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::V4(address) => write!(f, "{address}"),
+            Self::V6(network) => {
+                write!(f, "{}/64", Ipv6Addr::from_bits(u128::from(*network) << 64))
+            }
+            Self::Tenant(number) => write!(f, "#{number}"),
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! What callers are held to, wherever it is counted.
 
-use super::{Caller, Decision, RateLimiter, Terms, Verdict};
+use super::{Caller, Decision, RateLimiter, Terms, Unavailable, Valkey, Verdict};
 use crate::telemetry::Backend;
-use std::time::Instant;
+use std::{borrow::Cow, sync::Arc, time::Instant};
 
 /// Whom terms hold, and the terms.
 #[derive(Debug, Clone, Copy)]
@@ -32,33 +32,85 @@ pub struct Ruled {
 #[derive(Default)]
 pub struct Limiter {
     local: RateLimiter,
+    shared: Option<Shared>,
+}
+
+/// Where replicas count together.
+pub struct Shared {
+    /// The server that counts.
+    pub valkey: Arc<Valkey>,
+    /// When that is down, whether each counts its part alone; else nobody passes.
+    pub falls_back: bool,
 }
 
 impl Limiter {
-    /// Decides about a request at once, where that is possible.
+    /// One that counts with others.
+    pub fn shared(shared: Shared) -> Self {
+        Self { local: RateLimiter::default(), shared: Some(shared) }
+    }
+
+    /// Decides about a request at once, where nobody has to be asked.
     pub fn decide_now(&self, held: Held<'_>, is_decode: bool, now: Instant) -> Option<Ruled> {
-        let verdict = self.local.decide(held.caller, held.whole, is_decode, now);
-        Some(Ruled { verdict, backend: Backend::Memory, by_part: false })
+        match &self.shared {
+            None => Some(self.alone(held, false, is_decode, now)),
+            Some(Shared { valkey, falls_back: true }) if !valkey.is_up() => {
+                Some(self.alone(held, true, is_decode, now))
+            }
+            Some(_) => None,
+        }
     }
 
-    /// Decides about a request; none: nobody can say.
-    pub async fn decide(&self, held: Held<'_>, is_decode: bool, now: Instant) -> Option<Ruled> {
-        self.decide_now(held, is_decode, now)
+    /// Decides about a request.
+    pub async fn decide(
+        &self,
+        held: Held<'_>,
+        is_decode: bool,
+        now: Instant,
+    ) -> Result<Ruled, Unavailable> {
+        let Some(Shared { valkey, falls_back }) = &self.shared else {
+            return Ok(self.alone(held, false, is_decode, now));
+        };
+        match valkey.decide(&name(&held), held.whole, is_decode).await {
+            Ok(verdict) => Ok(Ruled { verdict, backend: Backend::Valkey, by_part: false }),
+            Err(Unavailable) if *falls_back => Ok(self.alone(held, true, is_decode, now)),
+            Err(Unavailable) => Err(Unavailable),
+        }
     }
 
-    /// What this process alone would say of a request of an address, which counts for nothing.
+    /// Whether an address has failed so often that it is not looked at; and when it will be,
+    /// as this process alone knows. A failure is counted like a call.
     pub fn look(&self, caller: Caller, terms: &Terms, now: Instant) -> Decision {
         self.local.look(caller, terms, now)
-    }
-
-    /// How many decodes each has used of this day, where that can be said.
-    pub async fn decodes_today(&self, held: Vec<Option<Held<'_>>>) -> Vec<Option<u64>> {
-        let today = |held: Held<'_>| self.local.decodes_today(held.caller);
-        held.into_iter().map(|held| held.map(today)).collect()
     }
 
     /// Counts a request of an address in this process alone.
     pub fn note(&self, caller: Caller, terms: &Terms, now: Instant) {
         self.local.decide(caller, terms, false, now);
+    }
+
+    /// How many decodes each has used of this day, where that can be said.
+    pub async fn decodes_today(&self, held: &[Held<'_>]) -> Vec<Option<u64>> {
+        if let Some(Shared { valkey, .. }) = &self.shared {
+            let names: Vec<Cow<'_, str>> = held.iter().map(name).collect();
+            let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+            let used = valkey.decodes_today(&names).await;
+            return used
+                .map_or(vec![None; held.len()], |used| used.into_iter().map(Some).collect());
+        }
+        held.iter().map(|held| Some(self.local.decodes_today(held.caller))).collect()
+    }
+
+    fn alone(&self, held: Held<'_>, by_part: bool, is_decode: bool, now: Instant) -> Ruled {
+        let terms = if by_part { held.part } else { held.whole };
+        let verdict = self.local.decide(held.caller, terms, is_decode, now);
+        Ruled { verdict, backend: Backend::Memory, by_part }
+    }
+}
+
+/// What someone is counted under for all replicas: no tenant is called as an address is.
+fn name<'a>(held: &Held<'a>) -> Cow<'a, str> {
+    match (held.name, held.caller) {
+        (Some(name), _) => name.into(),
+        (None, caller) => caller.to_string().into(),
     }
 }

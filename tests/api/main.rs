@@ -19,6 +19,8 @@ mod decode;
 mod denied;
 // Why a URL may be fetched or not.
 mod explain;
+// One tenant that asks for everything, and another one.
+mod fairness;
 // What a source can answer, and what it comes to.
 mod fetching;
 // Fetches that end early, and connections to sources.

@@ -22,6 +22,15 @@ fn post(service: SocketAddr, query: &str, kind: &str, body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
+/// A request with one more header.
+pub(crate) fn with_header(request: &[u8], name: &str, value: &str) -> Vec<u8> {
+    let end = request.windows(2).position(|pair| pair == b"\r\n").map_or(0, |at| at + 2);
+    let mut with = request[..end].to_vec();
+    with.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+    with.extend_from_slice(&request[end..]);
+    with
+}
+
 /// A small document.
 pub(crate) const SMALL: &str = "Decoy data.\n{*VAULT_ACCESS_CODE: DELTA-7*}\n{*DOOR: east*}\n";
 

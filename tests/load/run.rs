@@ -4,12 +4,14 @@
 //! exit code; timings are printed beside their bounds and decide nothing: they depend on
 //! what else the machine does. `LOAD_SECONDS` is how long each overload lasts (60),
 //! `LOAD_RESTARTS` how often instances are restarted (50; 0: not, which needs no nginx),
-//! and `LOAD_ONLY` the scenarios, by their letters (ABCD).
+//! and `LOAD_ONLY` the scenarios, by their letters (ABCDE).
 
 #![allow(clippy::print_stdout)]
 
 // Reads answers.
 mod answer;
+// One tenant that asks for too much.
+mod fairness;
 // What was measured, beside what is asked for.
 mod figures;
 // Sends requests at given moments.
@@ -52,7 +54,7 @@ fn main() -> io::Result<ExitCode> {
     let plan = Plan {
         length: Duration::from_secs(number("LOAD_SECONDS", 60).max(1)),
         restarts: number("LOAD_RESTARTS", 50) as usize,
-        scenarios: std::env::var("LOAD_ONLY").unwrap_or_else(|_| "ABCD".to_owned()),
+        scenarios: std::env::var("LOAD_ONLY").unwrap_or_else(|_| "ABCDE".to_owned()),
     };
     if !server::step_aside() {
         println!("the generator is not kept off the service's core: taskset does not do it");
@@ -72,6 +74,9 @@ fn run(plan: &Plan, directory: &Path, report: &mut Report) -> io::Result<()> {
     }
     if plan.scenarios.contains('C') {
         slow::prove(plan.length, directory, report)?;
+    }
+    if plan.scenarios.contains('E') {
+        fairness::prove(plan.length, directory, report)?;
     }
     if plan.scenarios.contains('D') && plan.restarts > 0 {
         report.begin(&format!("D. {} rolling restarts", plan.restarts));
