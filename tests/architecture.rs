@@ -47,7 +47,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
 ];
 
 /// Crates that only these modules may name.
-const CRATES: [(&str, &[&str]); 24] = [
+const CRATES: [(&str, &[&str]); 26] = [
     ("anyhow", &["app", "cli", "config", "main"]),
     ("axum", &["app", "http"]),
     ("clap", &["cli"]),
@@ -63,10 +63,12 @@ const CRATES: [(&str, &[&str]); 24] = [
     ("memchr", &["http", "scan"]),
     ("nix", &["cli"]),
     ("prometheus", &["telemetry"]),
+    ("redis", &["limit"]),
     ("reqwest", &["fetch"]),
     ("rustix", &["cli", "http"]),
-    ("rustls", &["fetch"]),
+    ("rustls", &["fetch", "limit"]),
     ("serde_json", &["answer", "config", "http"]),
+    ("tokio_rustls", &["limit"]),
     ("toml", &["config"]),
     ("tower_http", &["http"]),
     ("tracing_subscriber", &["telemetry"]),

@@ -3,7 +3,7 @@
 //!
 //! What decides is pure and told the time: [`Gcra`] for rates, [`Queue`] for places.
 //! [`RateLimiter`] and [`Pool`] are their shells: they hold the state, read the clock and
-//! wait.
+//! wait. [`Valkey`] decides the same in a server that all replicas share.
 
 mod caller;
 mod gcra;
@@ -14,6 +14,7 @@ mod queue;
 mod rate;
 mod terms;
 mod throughput;
+mod valkey;
 
 pub use caller::Caller;
 pub use gcra::{Decision, Gcra};
@@ -23,3 +24,4 @@ pub use processors::{Processors, Turn};
 pub use queue::{Arrival, Bounds, Queue};
 pub use rate::RateLimiter;
 pub use terms::{Now, Quota, Ruling, Terms, Used, Verdict};
+pub use valkey::{Unavailable, Valkey, ValkeyFault, ValkeySettings};

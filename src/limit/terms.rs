@@ -67,13 +67,14 @@ const DAY: u64 = 24 * 60 * 60;
 
 impl Now {
     /// The day that it is in UTC.
-    fn day(self) -> u64 {
+    pub(super) fn day(self) -> u64 {
         self.since_epoch.as_secs() / DAY
     }
 
     /// How long until such a day is over.
-    fn until_after(self, day: u64) -> Duration {
-        Duration::from_secs((day + 1).saturating_mul(DAY)).saturating_sub(self.since_epoch)
+    pub(super) fn until_after(self, day: u64) -> Duration {
+        Duration::from_secs(day.saturating_add(1).saturating_mul(DAY))
+            .saturating_sub(self.since_epoch)
     }
 }
 
