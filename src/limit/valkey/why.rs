@@ -28,13 +28,13 @@ pub(super) enum Why {
 impl Why {
     /// What else the log may say of it: never what the server wrote but a code, for it
     /// repeats at times what it was sent.
-    pub(super) fn detail(&self) -> String {
+    pub(super) fn detail(&self) -> Option<String> {
         match self {
             Self::Unreachable(error) | Self::Tls(error) | Self::Password(error) => {
-                error.to_string()
+                Some(error.to_string())
             }
-            Self::Refused(code) => code.clone(),
-            Self::Untried | Self::Silent | Self::Closed | Self::Strange => String::new(),
+            Self::Refused(code) => Some(code.clone()),
+            Self::Untried | Self::Silent | Self::Closed | Self::Strange => None,
         }
     }
 }
@@ -88,7 +88,7 @@ mod tests {
         let check = |code: &str, words: &str, detail: &str| {
             let written = Some("with args beginning with: 'hunter2'".to_owned());
             let why = Why::from(&make_extension_error(code.to_owned(), written));
-            assert_eq!((why.to_string().as_str(), why.detail().as_str()), (words, detail));
+            assert_eq!((why.to_string().as_str(), why.detail().as_deref()), (words, Some(detail)));
         };
         check("OOM", "its memory is full", "OOM");
         check("WRONGPASS", "it does not accept the password", "WRONGPASS");
@@ -104,7 +104,7 @@ mod tests {
         let strange = RedisError::from((ErrorKind::UnexpectedReturnType, "hunter2"));
         let strange = Why::from(&strange);
         assert_eq!(strange.to_string(), "its answers make no sense");
-        assert_eq!(strange.detail(), "");
+        assert_eq!(strange.detail(), None);
     }
 
     #[test]
@@ -112,7 +112,7 @@ mod tests {
         let error = || io::Error::other("203.0.113.7");
         for why in [Why::Unreachable(error()), Why::Tls(error()), Why::Password(error())] {
             assert!(!why.to_string().contains("203.0.113.7"), "{why}");
-            assert_eq!(why.detail(), "203.0.113.7");
+            assert_eq!(why.detail().as_deref(), Some("203.0.113.7"));
         }
         assert_eq!(Why::Untried.to_string(), "it was not reached yet");
     }

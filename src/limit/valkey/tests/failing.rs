@@ -8,6 +8,7 @@ use super::{
 };
 use crate::limit::{Ruling, Terms};
 use std::{
+    fs::{self, File},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -16,6 +17,21 @@ use tokio::{task::JoinSet, time::sleep};
 /// With a timeout that may be waited for.
 fn impatient(server: &ValkeyServer) -> ValkeySettings {
     ValkeySettings { timeout: Duration::from_millis(200), ..settings(&server.url()) }
+}
+
+/// Waits until there were some connections more.
+async fn was_tried_again(server: &ValkeyServer) {
+    let connections = || -> u64 {
+        let stats = server.command(&["INFO", "stats"]);
+        let received = |line: &str| line.strip_prefix("total_connections_received:")?.parse().ok();
+        stats.lines().find_map(received).unwrap()
+    };
+    // Each question is asked over a connection of its own.
+    let (before, mut asked) = (connections(), 1);
+    while connections() < before + asked + 3 {
+        asked += 1;
+        sleep(Duration::from_millis(20)).await;
+    }
 }
 
 async fn passes(replica: &Replica) {
@@ -90,6 +106,7 @@ async fn a_server_that_hangs_holds_nobody_up() {
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     replica.is_down().await;
     replica.is_down_because("it does not answer in time").await;
+    // Longer than an attempt to connect may take.
     sleep(Duration::from_millis(1500)).await;
     assert_eq!(replica.told(), [false, true, false]);
 
@@ -111,6 +128,7 @@ async fn the_first_who_gets_no_answer_spares_all_others() {
     // At once, without anything else having run.
     assert!(!replica.valkey.is_up());
     assert_eq!(replica.valkey.why_down().as_deref(), Some("it does not answer in time"));
+    replica.is_down().await;
     server.go_on();
     replica.is_up().await;
 }
@@ -123,6 +141,7 @@ async fn a_late_answer_is_not_taken_for_one_to_another_question() {
         server.stop();
         let slow = Terms { decodes_per_day: Some(1), ..terms() };
         assert_eq!(replica.decide("late", &slow, true).await, Err(Unavailable), "{round}");
+        replica.is_down().await;
         server.go_on();
         replica.is_up().await;
         let name = format!("other {round}");
@@ -139,7 +158,7 @@ async fn a_replica_that_takes_no_writes_is_of_no_use() {
     assert_eq!(server.command(&["REPLICAOF", "127.0.0.1", "1"]), "OK");
     assert_eq!(replica.decide("a", &terms(), true).await, Err(Unavailable));
     replica.is_down_because("it is a replica that takes no writes").await;
-    sleep(Duration::from_millis(500)).await;
+    was_tried_again(&server).await;
     assert_eq!(replica.told(), [false, true, false]);
 
     assert_eq!(server.command(&["REPLICAOF", "NO", "ONE"]), "OK");
@@ -155,7 +174,7 @@ async fn a_server_whose_memory_is_full_is_of_no_use() {
     assert_eq!(server.command(&["CONFIG", "SET", "maxmemory", "1"]), "OK");
     assert_eq!(replica.decide("a", &terms(), true).await, Err(Unavailable));
     replica.is_down_because("its memory is full").await;
-    sleep(Duration::from_millis(500)).await;
+    was_tried_again(&server).await;
     assert_eq!(replica.told(), [false, true, false]);
 
     assert_eq!(server.command(&["CONFIG", "SET", "maxmemory", "0"]), "OK");
@@ -183,7 +202,36 @@ async fn another_database_is_another_count() {
     passes(&replica).await;
 
     let keyspace = server.command(&["INFO", "keyspace"]);
-    assert!(keyspace.contains("db5:keys=1") && !keyspace.contains("db0"), "{keyspace}");
+    assert!(keyspace.contains("db5:") && !keyspace.contains("db0:"), "{keyspace}");
     let absent = Replica::of(settings(&format!("{}/99", server.url())));
     absent.is_down_because("it answers with an error").await;
+}
+
+#[tokio::test]
+async fn the_log_has_a_line_for_each_change_and_no_password() {
+    let mut server = ValkeyServer::start_with(&["--requirepass", "hunter2"]);
+    let folder = tempfile::tempdir().unwrap();
+    let (log, password) = (folder.path().join("log"), folder.path().join("password"));
+    fs::write(&password, "hunter2").unwrap();
+    let subscriber = tracing_subscriber::fmt().with_writer(Arc::new(File::create(&log).unwrap()));
+    let _logging = tracing::subscriber::set_default(subscriber.with_ansi(false).finish());
+    let settings = ValkeySettings { password_file: Some(password), ..settings(&server.url()) };
+    let replica = Replica::connected(settings).await;
+
+    server.kill();
+    replica.is_down().await;
+    for _ in 0..100 {
+        assert_eq!(replica.decide("a", &terms(), true).await, Err(Unavailable));
+    }
+    replica.is_down_because("no connection to it comes about").await;
+    server.restart();
+    replica.is_up().await;
+
+    let log = fs::read_to_string(&log).unwrap();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("::valkey")).collect();
+    assert!(lines[0].contains("INFO") && lines[2].contains("INFO"), "{log}");
+    let why = "reason=it ended the connection";
+    assert!(lines[1].contains("WARN") && lines[1].contains(why), "{log}");
+    assert_eq!(lines.len(), 3, "{log}");
+    assert!(!log.contains("hunter2") && !log.contains("127.0.0.1"), "{log}");
 }
