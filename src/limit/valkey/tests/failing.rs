@@ -2,7 +2,7 @@
 
 use super::{
     super::{Unavailable, ValkeySettings},
-    replica::{Replica, settings},
+    replica::{Replica, comes_about, settings},
     server::ValkeyServer,
     terms,
 };
@@ -28,10 +28,11 @@ async fn was_tried_again(server: &ValkeyServer) {
     };
     // Each question is asked over a connection of its own.
     let (before, mut asked) = (connections(), 1);
-    while connections() < before + asked + 3 {
+    let has_begun = async || {
         asked += 1;
-        sleep(Duration::from_millis(20)).await;
-    }
+        connections() >= before + asked + 2
+    };
+    assert!(comes_about(has_begun).await);
 }
 
 async fn passes(replica: &Replica) {
@@ -102,8 +103,8 @@ async fn a_server_that_hangs_holds_nobody_up() {
     let began = Instant::now();
     for _ in 0..10_000 {
         assert_eq!(replica.decide("a", &terms(), true).await, Err(Unavailable));
+        assert!(began.elapsed() < Duration::from_secs(2));
     }
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     replica.is_down().await;
     replica.is_down_because("it does not answer in time").await;
     // Longer than an attempt to connect may take.

@@ -68,9 +68,9 @@ async fn where_nothing_listens_nobody_waits() {
     let began = Instant::now();
     for _ in 0..10_000 {
         assert_eq!(replica.decide("a", &terms(), true).await, Err(Unavailable));
+        assert!(began.elapsed().as_secs() < 2);
     }
     assert_eq!(replica.valkey.decodes_today(&["a"]).await, Err(Unavailable));
-    assert!(began.elapsed().as_secs() < 2);
 
     replica.is_down_because("no connection to it comes about").await;
     assert_eq!(replica.told(), [false]);

@@ -75,16 +75,22 @@ impl Replica {
 
     /// Waits until it is down for this reason.
     pub(super) async fn is_down_because(&self, why: &str) {
-        let is_so = async {
-            while self.valkey.why_down().as_deref() != Some(why) {
-                sleep(Duration::from_millis(5)).await;
-            }
-        };
-        assert!(timeout(PATIENCE, is_so).await.is_ok(), "{:?}", self.valkey.why_down());
+        let is_so = async || self.valkey.why_down().as_deref() == Some(why);
+        assert!(comes_about(is_so).await, "{:?}", self.valkey.why_down());
     }
 
     /// All that it was told.
     pub(super) fn told(&self) -> Vec<bool> {
         self.told.lock().unwrap().clone()
     }
+}
+
+/// Looks until it is so, or for too long.
+pub(super) async fn comes_about(mut is_so: impl AsyncFnMut() -> bool) -> bool {
+    let looking = async {
+        while !is_so().await {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, looking).await.is_ok()
 }
