@@ -47,7 +47,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
 ];
 
 /// Crates that only these modules may name.
-const CRATES: [(&str, &[&str]); 28] = [
+const CRATES: [(&str, &[&str]); 29] = [
     ("anyhow", &["app", "cli", "config", "main"]),
     ("axum", &["app", "http"]),
     ("base64", &["identity"]),
@@ -71,6 +71,7 @@ const CRATES: [(&str, &[&str]); 28] = [
     ("rustls", &["fetch", "limit"]),
     ("serde_json", &["answer", "config", "http", "identity"]),
     ("subtle", &["identity"]),
+    ("tokio_rustls", &["limit"]),
     ("toml", &["config"]),
     ("tower_http", &["http"]),
     ("tracing_subscriber", &["telemetry"]),

@@ -12,7 +12,9 @@ pub use listeners::{Listeners, own_addresses};
 pub use tenants::{Unusable as UnusableTenants, anonymous};
 
 use crate::{
-    config::{Config, Egress, Mode, Overload, Setting},
+    config::{
+        self, Backend, Config, Egress, Mode, Overload, RateLimit, RateLimitOnFailure, Setting,
+    },
     decode::{self, Decoder, Pools},
     fetch::{self, CircuitSettings, ContentTypes, Fetcher, OriginSettings},
     http::{
@@ -20,7 +22,7 @@ use crate::{
         RequestLimits, Server, Shown,
     },
     identity::Proxies,
-    limit::{Bounds, Limiter, Pool, Processors, govern},
+    limit::{Bounds, Limiter, Pool, Processors, Shared, Valkey, ValkeySettings, govern},
     policy::Policy,
     scan,
     telemetry::{Metrics, PoolKind, Recent},
@@ -89,7 +91,8 @@ pub async fn run(
             stall_timeout: config.server.write_timeout,
         },
     });
-    let limiter = config.rate_limit.enabled.then(Arc::<Limiter>::default);
+    let shared = shared_limits(config, &readiness, &metrics)?;
+    let limiter = limiter(config, shared.clone());
     let members = Members::new(config, Arc::clone(&decoding), Arc::clone(&metrics));
     let (tenants, settling) = TenantsFile::open(
         &config.auth,
@@ -138,7 +141,7 @@ pub async fn run(
         readiness: Arc::clone(&readiness),
         metrics: Arc::clone(&metrics),
         recent: Arc::clone(&recent),
-        config: Arc::new(Shown(crate::config::as_json(settings))),
+        config: Arc::new(Shown(config::as_json(settings))),
         door: Arc::clone(door),
         reloads: Reloads(reloads),
     };
@@ -174,6 +177,12 @@ pub async fn run(
             None => pending().await,
         }
     };
+    let counting = async {
+        match &shared {
+            Some(valkey) => valkey.keep_connected().await,
+            None => pending().await,
+        }
+    };
     let ended = tokio::select! {
         ended = serving => ended,
         never = supervisor.keep_telling() => match never {},
@@ -182,6 +191,7 @@ pub async fn run(
         never = decoding.decoder.keep_refreshed() => match never {},
         never = tenants.keep_current(settling, asked, hangups) => match never {},
         never = keys => match never {},
+        never = counting => match never {},
     };
     if ended == Ended::CutOff {
         metrics.cutting_off.store(true, Ordering::Relaxed);
@@ -273,6 +283,40 @@ fn pools(config: &Config, processors: &Arc<Processors>, metrics: &Metrics) -> Op
         inline: pool(inline, PoolKind::Inline),
         fetch: pool(fetch, PoolKind::Fetch),
     })
+}
+
+/// Where replicas count together, if they do.
+fn shared_limits(
+    config: &Config,
+    readiness: &Arc<Readiness>,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Option<Arc<Valkey>>> {
+    let RateLimit { enabled, backend, on_failure, valkey, .. } = &config.rate_limit;
+    let (true, Backend::Valkey, Some(url)) = (*enabled, *backend, valkey.url.clone()) else {
+        return Ok(None);
+    };
+    let config::Valkey { password_file, ca_file, timeout, .. } = valkey.clone();
+    let settings = ValkeySettings { url, password_file, ca_file, timeout };
+    let down = match on_failure {
+        RateLimitOnFailure::Local => "down: this replica counts its part alone",
+        RateLimitOnFailure::Deny => "down: nobody who is limited passes",
+    };
+    let (readiness, metrics) = (Arc::clone(readiness), Arc::clone(metrics));
+    let told = Box::new(move |is_up: bool| {
+        metrics.callers.backend_up.set(is_up.into());
+        readiness.note("rate_limit", is_up, if is_up { "counted for all replicas" } else { down });
+    });
+    Ok(Some(Arc::new(Valkey::new(settings, told)?)))
+}
+
+fn limiter(config: &Config, shared: Option<Arc<Valkey>>) -> Option<Arc<Limiter>> {
+    let RateLimit { enabled, on_failure, .. } = config.rate_limit;
+    let falls_back = on_failure == RateLimitOnFailure::Local;
+    let limiter = match shared {
+        Some(valkey) => Limiter::shared(Shared { valkey, falls_back }),
+        None => Limiter::default(),
+    };
+    enabled.then(|| Arc::new(limiter))
 }
 
 /// The decoder service of a configuration, by itself.

@@ -6,6 +6,7 @@ use crate::{
     config::{Config, Loaded, LogFormat, Said, Telemetry},
     fetch::{BuildError, RootsError},
     http,
+    limit::ValkeyFault,
     telemetry::{
         LineWriter, Metrics,
         log::{self, Format},
@@ -66,6 +67,7 @@ pub(super) fn not_started(code: &'static str, error: &anyhow::Error) -> Failure 
     let is_authorization = |error: &BuildError| matches!(error, BuildError::Authorization(_, _));
     let is_named = error.is::<RootsError>()
         || error.is::<UnusableKeys>()
+        || error.is::<ValkeyFault>()
         || error.downcast_ref().is_some_and(is_authorization);
     if let Some(UnusableTenants(faults)) = error.downcast_ref() {
         Failure::Configuration(faults.clone())

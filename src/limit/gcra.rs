@@ -28,6 +28,8 @@ pub struct Decision {
 
 /// Nanoseconds in a minute.
 const MINUTE: u64 = 60_000_000_000;
+/// Nanoseconds in a microsecond.
+const MICROSECOND: u64 = 1000;
 
 impl Gcra {
     /// Neither may be 0; of what is, there is 1.
@@ -45,6 +47,19 @@ impl Gcra {
     /// How many are earned back in a minute.
     pub fn requests_per_minute(&self) -> u64 {
         self.requests_per_minute
+    }
+
+    /// The same as one keeps it who counts in whole microseconds, and none of a window that
+    /// is longer than this: rather too few than one too many.
+    pub(super) fn in_microseconds(&self, longest: Duration) -> Self {
+        let interval = self.interval.div_ceil(MICROSECOND) * MICROSECOND;
+        let longest = u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX);
+        Self { interval, burst: self.burst.min((longest / interval).max(1)), ..*self }
+    }
+
+    /// How long it takes to earn back one request.
+    pub(super) fn interval(&self) -> Duration {
+        Duration::from_nanos(self.interval)
     }
 
     /// How many may pass at once from rest.
@@ -134,6 +149,20 @@ mod tests {
         assert_eq!(gcra.decide(&mut rest, 0), decision(true, 0, 3, 1));
         assert_eq!(gcra.decide(&mut rest, 0), decision(false, 0, 3, 1));
         assert_eq!(gcra.decide(&mut rest, SECOND), decision(true, 0, 3, 1));
+    }
+
+    #[test]
+    fn in_microseconds_it_is_never_more() {
+        let check = |rate, burst, expected: (u64, u64)| {
+            let gcra = Gcra::new(rate, burst).in_microseconds(Duration::from_secs(3600));
+            assert_eq!((gcra.interval, gcra.burst()), expected, "{rate} {burst}");
+        };
+        check(600, 100, (SECOND / 10, 100));
+        check(7, 3, (8_571_429_000, 3));
+        check(1_000_000_000, 5, (1000, 5));
+        check(1, 60, (60 * SECOND, 60));
+        check(1, 61, (60 * SECOND, 60));
+        check(1, u64::MAX, (60 * SECOND, 60));
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //!
 //! What decides is pure and told the time: [`Gcra`] for rates, [`Queue`] for places.
 //! [`RateLimiter`] and [`Places`] are their shells: they hold the state, read the clock and
-//! wait.
+//! wait. [`Valkey`] decides about rates in a server that all replicas share; [`Limiter`] asks
+//! whichever is there.
 
 mod caller;
 mod gcra;
@@ -16,14 +17,16 @@ mod queue;
 mod rate;
 mod terms;
 mod throughput;
+mod valkey;
 
 pub use caller::Caller;
 pub use gcra::{Decision, Gcra};
 pub use governor::govern;
-pub use limiter::{Held, Limiter, Ruled};
+pub use limiter::{Held, Limiter, Ruled, Shared};
 pub use places::{Entry, Place, Places, Shed, Waiting};
 pub use pool::Pool;
 pub use processors::{Processors, Turn};
 pub use queue::{Arrival, Bounds, Next, Queue};
 pub use rate::RateLimiter;
 pub use terms::{Now, Quota, Ruling, Terms, Used, Verdict};
+pub use valkey::{Unavailable, Valkey, ValkeyFault, ValkeySettings};

@@ -72,8 +72,9 @@ impl Now {
     }
 
     /// How long until such a day is over.
-    fn until_after(self, day: u64) -> Duration {
-        Duration::from_secs((day + 1).saturating_mul(DAY)).saturating_sub(self.since_epoch)
+    pub(super) fn until_after(self, day: u64) -> Duration {
+        Duration::from_secs(day.saturating_add(1).saturating_mul(DAY))
+            .saturating_sub(self.since_epoch)
     }
 }
 

@@ -1,0 +1,96 @@
+//! One who asks the server: a replica of the service, as far as this module sees it.
+
+use super::{
+    super::{Unavailable, Valkey, ValkeySettings},
+    Terms,
+};
+use crate::limit::Verdict;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::{sync::watch, task::JoinSet, time::sleep, time::timeout};
+
+/// Nothing here takes so long.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// No password, no file of authorities, and time enough for a machine that is busy.
+pub(super) fn settings(url: &str) -> ValkeySettings {
+    let timeout = Duration::from_secs(2);
+    ValkeySettings { url: url.to_owned(), password_file: None, ca_file: None, timeout }
+}
+
+pub(super) struct Replica {
+    pub(super) valkey: Arc<Valkey>,
+    up: watch::Receiver<bool>,
+    told: Arc<Mutex<Vec<bool>>>,
+    _keeping: JoinSet<()>,
+}
+
+impl Replica {
+    /// One that begins to connect.
+    pub(super) fn of(settings: ValkeySettings) -> Self {
+        let (sender, up) = watch::channel(false);
+        let told = Arc::<Mutex<Vec<bool>>>::default();
+        let telling = Arc::clone(&told);
+        let tell = move |is_up| {
+            telling.lock().unwrap().push(is_up);
+            sender.send_replace(is_up);
+        };
+        let valkey = Arc::new(Valkey::new(settings, Box::new(tell)).unwrap());
+        let mut keeping = JoinSet::new();
+        let kept = Arc::clone(&valkey);
+        keeping.spawn(async move { match kept.keep_connected().await {} });
+        Self { valkey, up, told, _keeping: keeping }
+    }
+
+    /// One that is connected.
+    pub(super) async fn connected(settings: ValkeySettings) -> Self {
+        let replica = Self::of(settings);
+        replica.is_up().await;
+        replica
+    }
+
+    pub(super) async fn decide(
+        &self,
+        count: &str,
+        terms: &Terms,
+        is_decode: bool,
+    ) -> Result<Verdict, Unavailable> {
+        self.valkey.decide(count, terms, is_decode).await
+    }
+
+    /// Waits until it is told that the server is of use.
+    pub(super) async fn is_up(&self) {
+        let mut up = self.up.clone();
+        let up = timeout(PATIENCE, up.wait_for(|up| *up)).await;
+        assert!(up.is_ok(), "{:?}", self.valkey.why_down());
+    }
+
+    /// Waits until it is told that the server is of none.
+    pub(super) async fn is_down(&self) {
+        let mut up = self.up.clone();
+        assert!(timeout(PATIENCE, up.wait_for(|up| !up)).await.is_ok());
+    }
+
+    /// Waits until it is down for this reason.
+    pub(super) async fn is_down_because(&self, why: &str) {
+        let is_so = async || self.valkey.why_down().as_deref() == Some(why);
+        assert!(comes_about(is_so).await, "{:?}", self.valkey.why_down());
+    }
+
+    /// All that it was told.
+    pub(super) fn told(&self) -> Vec<bool> {
+        self.told.lock().unwrap().clone()
+    }
+}
+
+/// Looks until it is so, or for too long.
+pub(super) async fn comes_about(mut is_so: impl AsyncFnMut() -> bool) -> bool {
+    let looking = async {
+        while !is_so().await {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, looking).await.is_ok()
+}
