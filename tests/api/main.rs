@@ -67,6 +67,9 @@ mod real_tools;
 mod request_lines;
 // Sources that fail, again and again.
 mod retries;
+// Limits that replicas share, and what happens when what counts them is gone.
+#[cfg(feature = "real-tools")]
+mod shared_limits;
 // How the service ends.
 mod shutdown;
 // A signal at the worst of moments.

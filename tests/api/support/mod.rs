@@ -9,3 +9,5 @@ pub(crate) mod nameserver;
 pub(crate) mod raw;
 pub(crate) mod upload;
 pub(crate) mod upstream;
+#[cfg(feature = "real-tools")]
+pub(crate) mod valkey;
