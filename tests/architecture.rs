@@ -29,6 +29,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
             "failure",
             "fetch",
             "http",
+            "identity",
             "limit",
             "scan",
             "telemetry",
@@ -66,7 +67,7 @@ const CRATES: [(&str, &[&str]); 29] = [
     ("prometheus", &["telemetry"]),
     ("redis", &["limit"]),
     ("reqwest", &["fetch"]),
-    ("ring", &["fetch", "identity"]),
+    ("ring", &["fetch", "identity", "limit"]),
     ("rustix", &["cli", "http"]),
     ("rustls", &["fetch", "limit"]),
     ("serde_json", &["answer", "config", "http", "identity"]),
@@ -174,7 +175,9 @@ fn every_file_says_what_it_is_for() {
     walk(&src, &mut files);
     for path in files {
         let text = fs::read_to_string(&path).expect("a source file");
-        assert!(text.starts_with("//! "), "{} begins without //!", path.display());
+        let is_lua = path.extension().is_some_and(|extension| extension == "lua");
+        let begins = if is_lua { "-- " } else { "//! " };
+        assert!(text.starts_with(begins), "{} begins without {begins}", path.display());
     }
 }
 

@@ -94,13 +94,10 @@ impl Valkey {
         loop {
             let lasted = match self.dial.connect(&self.questions).await {
                 Ok(link) => self.use_up(link).await,
-                Err(why) if is_known => {
-                    tracing::debug!(reason = %why, detail = why.detail(), "Valkey: still down");
-                    self.state.send_replace(State::Down(why));
-                    Duration::ZERO
-                }
                 Err(why) => {
-                    log_down(&why);
+                    if !is_known {
+                        log_down(&why);
+                    }
                     self.state.send_replace(State::Down(why));
                     Duration::ZERO
                 }

@@ -146,6 +146,15 @@ async fn the_day_ends_at_midnight_of_the_server() {
     check(today, (3, 1, 0)).await;
     // The clock was set back: the day that is over stays over.
     check(today + 1, (3, 1, 1)).await;
+
+    // A day that began with a refusal has begun as well.
+    let owed = ((now + 3600) * 1_000_000).to_string();
+    let yesterday = (today - 1).to_string();
+    server.command(&["HSET", key, "rest", &owed, "day", &yesterday, "decodes", "3"]);
+    let made = replica.decide("a", &terms(9, Some(5)), true).await.unwrap();
+    assert_eq!((made.ruling, remaining(&made)), (Ruling::RateLimited, (0, Some(5))));
+    let kept = server.command(&["HMGET", key, "rest", "day", "decodes"]);
+    assert_eq!(kept, format!("{owed}\n{today}\n0"));
 }
 
 #[tokio::test]

@@ -9,7 +9,10 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
-use tokio::{sync::watch, task::JoinSet, time::sleep, time::timeout};
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
 /// Nothing here takes so long.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -22,7 +25,6 @@ pub(super) fn settings(url: &str) -> ValkeySettings {
 
 pub(super) struct Replica {
     pub(super) valkey: Arc<Valkey>,
-    up: watch::Receiver<bool>,
     told: Arc<Mutex<Vec<bool>>>,
     _keeping: JoinSet<()>,
 }
@@ -30,25 +32,14 @@ pub(super) struct Replica {
 impl Replica {
     /// One that begins to connect.
     pub(super) fn of(settings: ValkeySettings) -> Self {
-        let (sender, up) = watch::channel(false);
         let told = Arc::<Mutex<Vec<bool>>>::default();
         let telling = Arc::clone(&told);
-        let tell = move |is_up| {
-            telling.lock().unwrap().push(is_up);
-            sender.send_replace(is_up);
-        };
+        let tell = move |is_up| telling.lock().unwrap().push(is_up);
         let valkey = Arc::new(Valkey::new(settings, Box::new(tell)).unwrap());
         let mut keeping = JoinSet::new();
         let kept = Arc::clone(&valkey);
         keeping.spawn(async move { match kept.keep_connected().await {} });
-        Self { valkey, up, told, _keeping: keeping }
-    }
-
-    /// One that is connected.
-    pub(super) async fn connected(settings: ValkeySettings) -> Self {
-        let replica = Self::of(settings);
-        replica.is_up().await;
-        replica
+        Self { valkey, told, _keeping: keeping }
     }
 
     pub(super) async fn decide(
@@ -60,19 +51,6 @@ impl Replica {
         self.valkey.decide(count, terms, is_decode).await
     }
 
-    /// Waits until it is told that the server is of use.
-    pub(super) async fn is_up(&self) {
-        let mut up = self.up.clone();
-        let up = timeout(PATIENCE, up.wait_for(|up| *up)).await;
-        assert!(up.is_ok(), "{:?}", self.valkey.why_down());
-    }
-
-    /// Waits until it is told that the server is of none.
-    pub(super) async fn is_down(&self) {
-        let mut up = self.up.clone();
-        assert!(timeout(PATIENCE, up.wait_for(|up| !up)).await.is_ok());
-    }
-
     /// Waits until it is down for this reason.
     pub(super) async fn is_down_because(&self, why: &str) {
         let is_so = async || self.valkey.why_down().as_deref() == Some(why);
@@ -82,6 +60,31 @@ impl Replica {
     /// All that it was told.
     pub(super) fn told(&self) -> Vec<bool> {
         self.told.lock().unwrap().clone()
+    }
+}
+
+#[cfg(feature = "real-tools")]
+impl Replica {
+    /// One that is connected.
+    pub(super) async fn connected(settings: ValkeySettings) -> Self {
+        let replica = Self::of(settings);
+        replica.is_up().await;
+        replica
+    }
+
+    /// Waits until the last that it was told is that the server is of use.
+    pub(super) async fn is_up(&self) {
+        self.is_told(true).await;
+    }
+
+    /// Waits until it is that the server is of none.
+    pub(super) async fn is_down(&self) {
+        self.is_told(false).await;
+    }
+
+    async fn is_told(&self, is_up: bool) {
+        let is_so = async || self.told.lock().unwrap().last() == Some(&is_up);
+        assert!(comes_about(is_so).await, "{:?}", self.valkey.why_down());
     }
 }
 

@@ -10,6 +10,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use std::{
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 use tempfile::TempDir;
 
@@ -119,7 +120,8 @@ async fn tls_is_not_spoken_with_anybody_else() {
         Replica::of(trusting(&format!("valkeys://127.0.0.1:{port}"), &ca)),
     ];
     // Who speaks no TLS waits for more of what it takes for a command.
-    let plain = Replica::of(trusting(&format!("valkeys://localhost:{}", server.port()), &ca));
+    let plain = trusting(&format!("valkeys://localhost:{}", server.port()), &ca);
+    let plain = Replica::of(ValkeySettings { timeout: Duration::from_millis(200), ..plain });
 
     for replica in &refusing {
         replica.is_down_because("no TLS with it comes about").await;
