@@ -1,7 +1,10 @@
-//! `check-config`: the configuration as it would be used.
+//! `check-config`: the configuration as it would be used, and the tenants file that it names.
 
-use super::{Result, config_args::ConfigArgs, print};
-use crate::{answer::Escaped, config::Loaded};
+use super::{Failure, Result, config_args::ConfigArgs, print};
+use crate::{
+    answer::Escaped,
+    config::{Loaded, parse_tenants, read_tenants},
+};
 use clap::Args;
 use std::fmt::Write;
 
@@ -12,7 +15,12 @@ pub(super) struct CheckConfigArgs {
 }
 
 pub(super) fn run(arguments: &CheckConfigArgs) -> Result<()> {
-    print(effective(&arguments.config.load(&[])?).as_bytes())
+    let loaded = arguments.config.load(&[])?;
+    if let Some(path) = &loaded.config.auth.tenants_file {
+        let text = read_tenants(path).map_err(Failure::Configuration)?;
+        parse_tenants(&path.display().to_string(), &text).map_err(Failure::Configuration)?;
+    }
+    print(effective(&loaded).as_bytes())
 }
 
 /// The effective values as TOML, each that is not the default with its origin.

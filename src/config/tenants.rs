@@ -282,6 +282,15 @@ mod tests {
     }
 
     #[test]
+    fn the_example_is_one() {
+        let text = include_str!("../../config/tenants.example.toml");
+        let roster = parse_tenants("tenants.example.toml", text).unwrap();
+        let names: Vec<&str> = roster.tenants.iter().map(|tenant| tenant.name.as_str()).collect();
+        assert_eq!(names, ["league", "guests"]);
+        assert_eq!((roster.tenants[0].keys.len(), roster.staff.len()), (2, 1));
+    }
+
+    #[test]
     fn everything_that_is_wrong_is_said_at_once_and_nothing_that_may_be_secret() {
         let text = "block = []\n\
                     [[tenant]]\n\

@@ -159,8 +159,8 @@ impl Door {
         if let Err(failure) = self.check_failures(client, record) {
             return Proof::Invalid(failure);
         }
-        match self.proven(headers) {
-            Ok(principal) => Proof::Valid(self.admitted(principal, client)),
+        match self.proven(headers, client) {
+            Ok(admitted) => Proof::Valid(admitted),
             Err(NotProven::UnknownKey) => Proof::Awaited,
             Err(NotProven::For(reason)) => Proof::Invalid(self.not_proven(reason, record)),
         }
@@ -175,8 +175,8 @@ impl Door {
         if let Some(issuer) = &self.issuer {
             issuer.newer_keys().await;
         }
-        match self.proven(headers) {
-            Ok(principal) => Ok(self.admitted(principal, record.head().client)),
+        match self.proven(headers, record.head().client) {
+            Ok(admitted) => Ok(admitted),
             Err(NotProven::For(reason)) => Err(self.not_proven(reason, record)),
             Err(NotProven::UnknownKey) => {
                 Err(self.not_proven(Unfit::UnknownKey.to_string(), record))
@@ -184,11 +184,12 @@ impl Door {
         }
     }
 
-    fn proven(&self, headers: &HeaderMap) -> Result<Principal, NotProven> {
+    fn proven(&self, headers: &HeaderMap, client: IpAddr) -> Result<Admitted, NotProven> {
         let values = |name: HeaderName| headers.get_all(name).iter().map(HeaderValue::as_bytes);
         let because = |reason: &str| NotProven::For(reason.to_owned());
+        // All that is said of one request is of one moment.
         let callers = self.callers();
-        match Credential::of(values(AUTHORIZATION), values(API_KEY)) {
+        let principal = match Credential::of(values(AUTHORIZATION), values(API_KEY)) {
             Credential::None => Err(because("there is no credential")),
             Credential::Unfit => Err(because("what is shown is no credential, or there are two")),
             Credential::Key(key) => {
@@ -202,15 +203,11 @@ impl Door {
                 let tenant = tenant.ok_or_else(|| because("the token's tenant is not known"))?;
                 Ok(Principal { key: None, role: claims.role, tenant: Some(tenant) })
             }
-        }
-    }
-
-    fn admitted(&self, principal: Principal, client: IpAddr) -> Admitted {
-        let callers = self.callers();
+        }?;
         let member = principal.tenant.and_then(|place| callers.members.get(place));
         let member = Arc::clone(member.unwrap_or(&self.anonymous));
         let caller = member.caller(client);
-        Admitted { principal, member, caller }
+        Ok(Admitted { principal, member, caller })
     }
 
     fn not_proven(&self, reason: String, record: &Record) -> Failure {

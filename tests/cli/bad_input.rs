@@ -103,8 +103,23 @@ fn commands_of_later_versions_say_so() {
         let expected = format!("blueprint-decoder: not_built: {name} is not part of version");
         assert!(run.stderr.starts_with(&expected), "{run:?}");
     };
-    check(&["keys", "new", "--tenant", "x", "--role", "viewer"], "keys");
     check(&["audit", "verify", "x"], "audit");
+}
+
+#[test]
+fn a_key_is_for_a_tenant_or_for_the_staff_in_a_role_that_there_is() {
+    let check = |arguments: &[&str], expected: &str| {
+        let run = run(&[&["keys", "new"], arguments].concat());
+        assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""), "{run:?}");
+        assert!(run.stderr.contains(expected), "{run:?}");
+    };
+    check(&["--role", "viewer"], "--tenant <NAME>|--staff");
+    check(&["--tenant", "x"], "--role <ROLE>");
+    check(&["--tenant", "x", "--staff", "--role", "viewer"], "cannot be used with");
+    check(&["--tenant", "x", "--role", "operator"], "--role is viewer or decoder here");
+    check(&["--staff", "--role", "decoder"], "--role is auditor or operator here");
+    check(&["--tenant", "Big", "--role", "viewer"], "is no name of a tenant: 1 to 32 of a-z");
+    check(&["--tenant", "anonymous", "--role", "viewer"], "is no name of a tenant");
 }
 
 #[test]

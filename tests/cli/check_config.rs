@@ -91,3 +91,18 @@ fn a_file_that_is_not_there_is_a_fault_of_the_configuration() {
          directory (os error 2)\n"
     );
 }
+
+#[test]
+fn the_tenants_file_is_checked_with_the_configuration() {
+    let (folder, tenants) = Folder::with("tenants.toml", "[[tenant]]\nname = \"Big\"\n");
+    let config = folder.path().join("decoder.toml");
+    let text = format!("[auth]\nmode = \"required\"\ntenants_file = {tenants:?}\n");
+    std::fs::write(&config, text).expect("written");
+    let config = config.to_str().expect("UTF-8");
+
+    let run = run(&["check-config", "--config", config]);
+
+    assert_eq!((run.code, run.stdout.as_str()), (Some(78), ""), "{run:?}");
+    assert!(run.stderr.contains("tenant[0].name = \"Big\""), "{run:?}");
+    assert!(run.stderr.contains("tenants.toml:2"), "{run:?}");
+}

@@ -158,8 +158,6 @@ fn a_part_that_does_not_exist_takes_only_its_defaults() {
             "audit.dir = \"/var/log/x\" (file.toml): this version has no audit log: leave the \
              default",
             "audit.key_file = \"/k\" (file.toml): this version has no audit log: leave the default",
-            "rate_limit.replicas_hint = \"2\" (DECODER__RATE_LIMIT__REPLICAS_HINT): this version \
-             has no limits shared by replicas: leave the default",
         ],
     );
 }
@@ -247,7 +245,7 @@ fn what_goes_together_is_no_contradiction() {
 
     let faults = load(file, &[]).expect_err("parts that do not exist");
 
-    assert_eq!(faults.len(), 7, "{faults:#?}");
+    assert_eq!(faults.len(), 5, "{faults:#?}");
     assert!(faults.iter().all(|fault| fault.ends_with("leave the default")), "{faults:#?}");
 }
 

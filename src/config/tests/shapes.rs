@@ -81,7 +81,8 @@ fn rules_and_hosts_are_held_to_their_shape() {
 fn urls_of_the_other_sections_are_held_to_their_shape() {
     let check = |section: &str, key: &str, text: &str, fits: bool| {
         let file = format!("[{section}]\n{key} = \"{text}\"");
-        let faults = load(&file, &[]).expect_err("not the default");
+        // What is fit may still lack something else.
+        let faults = load(&file, &[]).err().unwrap_or_default();
         assert_eq!(faults.iter().all(|fault| !fault.contains("allowed is")), fits, "{faults:#?}");
     };
     check("rate_limit.valkey", "url", "valkeys://cache:6379", true);
