@@ -25,13 +25,11 @@ use tokio::{
     signal::unix::Signal,
     sync::{mpsc, oneshot},
     task::spawn_blocking,
-    time::{sleep, timeout},
+    time::sleep,
 };
 
 /// How often the file is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(150);
-/// How long a disk may take that is asked at once.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What it is called where its path is nobody's business.
 const NAME: &str = "the tenants file";
@@ -156,6 +154,14 @@ pub(super) struct TenantsFile {
 /// What stands in the file, or why nothing does.
 type Text = Result<String, Vec<String>>;
 
+/// Does what a disk may hold up where that holds up nothing else.
+async fn off_the_runtime<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Vec<String>> + Send + 'static,
+) -> Result<T, Vec<String>> {
+    let done = spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(vec![error.to_string()]))
+}
+
 impl TenantsFile {
     /// Reads the file for the first time; the door is made of what stands there.
     pub(super) fn open(
@@ -163,7 +169,7 @@ impl TenantsFile {
         members: Members,
         readiness: Arc<Readiness>,
         door: impl FnOnce(bool, Callers, Arc<Member>) -> Door,
-    ) -> anyhow::Result<(Self, Settling<Text>)> {
+    ) -> anyhow::Result<(Arc<Self>, Settling<Text>)> {
         let path = auth.tenants_file.clone();
         let text = path.as_deref().map(read_tenants).transpose().map_err(Unusable)?;
         let name = path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
@@ -172,7 +178,7 @@ impl TenantsFile {
         let callers = members.callers(&roster, None).map_err(Unusable)?;
         let anonymous = members.anonymous().context("nobody can be served")?;
         let door = Arc::new(door(auth.mode == Mode::Required, callers, anonymous));
-        let file = Self { path, members, door, readiness };
+        let file = Arc::new(Self { path, members, door, readiness });
         file.in_force(&roster);
         Ok((file, Settling::new(Ok(text.unwrap_or_default()))))
     }
@@ -184,7 +190,7 @@ impl TenantsFile {
     /// Looks after the file, for as long as it is asked to: whenever it has changed, is asked
     /// to read it, or is told so by SIGHUP.
     pub(super) async fn keep_current(
-        &self,
+        self: &Arc<Self>,
         mut settling: Settling<Text>,
         mut asked: Asked,
         mut hangups: Signal,
@@ -201,22 +207,19 @@ impl TenantsFile {
                 told.flatten().map(|told| told.send(Ok(())));
                 continue;
             };
-            let read = spawn_blocking(move || read_tenants(&path));
-            let text = match told {
-                None => read.await,
-                Some(_) => match timeout(PATIENCE, read).await {
-                    Ok(read) => read,
-                    Err(_) => Ok(Err(vec![format!("{NAME} does not come: its disk hangs")])),
-                },
-            };
-            let text = text.unwrap_or_else(|error| Err(vec![error.to_string()]));
+            let text = off_the_runtime(move || read_tenants(&path)).await;
             let ends = text.as_ref().is_ok_and(|text| text.ends_with('\n'));
-            let is_told = told.is_some();
-            if !is_told && !settling.has_settled(&text, ends, Instant::now()) {
+            if told.is_none() && !settling.has_settled(&text, ends, Instant::now()) {
                 continue;
             }
             settling.judged(text.clone());
-            let done = text.and_then(|text| self.apply(&text));
+            let done = match text {
+                Ok(text) => {
+                    let this = Arc::clone(self);
+                    off_the_runtime(move || this.apply(&text)).await
+                }
+                Err(faults) => Err(faults),
+            };
             self.tell(&done);
             told.flatten().map(|told| told.send(done));
         }

@@ -19,8 +19,11 @@ use axum::{
 };
 use serde::Deserialize;
 use serde_json::json;
-use std::sync::Arc;
-use tokio::sync::{mpsc, oneshot};
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
 
 /// The origins that are remembered, and whether each is asked.
 pub(super) async fn circuits(State(decoding): State<Arc<Decoding>>) -> Response {
@@ -90,6 +93,9 @@ pub(super) async fn explain(
 /// What is wrong with what was to be reloaded, a line each.
 pub type ReloadFaults = Vec<String>;
 
+/// How long a disk may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Where reloads are asked for.
 #[derive(Clone)]
 pub struct Reloads(pub mpsc::Sender<oneshot::Sender<Result<(), ReloadFaults>>>);
@@ -97,9 +103,14 @@ pub struct Reloads(pub mpsc::Sender<oneshot::Sender<Result<(), ReloadFaults>>>);
 /// Reads again what may change while the service runs.
 pub(super) async fn reload(State(reloads): State<Reloads>) -> Result<Response, Refusal> {
     let (asks, told) = oneshot::channel();
-    let unheard = "nobody reloads";
-    reloads.0.send(asks).await.map_err(|_| Failure::internal(unheard))?;
-    match told.await.map_err(|_| Failure::internal(unheard))? {
+    let reloaded = async {
+        reloads.0.send(asks).await.ok()?;
+        told.await.ok()
+    };
+    let Ok(Some(done)) = timeout(PATIENCE, reloaded).await else {
+        return Err(Failure::internal("the files to be reloaded do not come").into());
+    };
+    match done {
         Ok(()) => Ok(Json(json!({ "reloaded": true })).into_response()),
         Err(faults) => {
             let fault = |fault: &String| Fault::new("", fault.as_str());

@@ -204,7 +204,7 @@ pub const ROUTES: &[RouteLabels] = &[
     read!("/admin/errors", NO_STAFF, 200, 401, 403, 429, 503),
     read!("/admin/config", NO_STAFF, 200, 401, 403, 429, 503),
     read!("/admin/usage", NO_STAFF, 200, 401, 403, 429, 503),
-    written!("/admin/reload", NO_STAFF, 200, 401, 403, 422, 429, 499, 503),
+    written!("/admin/reload", NO_STAFF, 200, 401, 403, 422, 429, 499, 500, 503),
     RouteLabels {
         route: "none",
         answers: &[

@@ -4,7 +4,7 @@
 //! exit code; timings are printed beside their bounds and decide nothing: they depend on
 //! what else the machine does. `LOAD_SECONDS` is how long each overload lasts (60),
 //! `LOAD_RESTARTS` how often instances are restarted (50; 0: not, which needs no nginx),
-//! and `LOAD_ONLY` the scenarios, by their letters (ABCDE).
+//! and `LOAD_ONLY` the scenarios, by their letters (ABCDEF).
 
 #![allow(clippy::print_stdout)]
 
@@ -16,6 +16,8 @@ mod fairness;
 mod figures;
 // Sends requests at given moments.
 mod generator;
+// Keys that open nothing.
+mod keys;
 // More than the service can do.
 mod overload;
 // Whether the service is alive all the while.
@@ -54,7 +56,7 @@ fn main() -> io::Result<ExitCode> {
     let plan = Plan {
         length: Duration::from_secs(number("LOAD_SECONDS", 60).max(1)),
         restarts: number("LOAD_RESTARTS", 50) as usize,
-        scenarios: std::env::var("LOAD_ONLY").unwrap_or_else(|_| "ABCDE".to_owned()),
+        scenarios: std::env::var("LOAD_ONLY").unwrap_or_else(|_| "ABCDEF".to_owned()),
     };
     if !server::step_aside() {
         println!("the generator is not kept off the service's core: taskset does not do it");
@@ -77,6 +79,9 @@ fn run(plan: &Plan, directory: &Path, report: &mut Report) -> io::Result<()> {
     }
     if plan.scenarios.contains('E') {
         fairness::prove(plan.length, directory, report)?;
+    }
+    if plan.scenarios.contains('F') {
+        keys::prove(directory, report)?;
     }
     if plan.scenarios.contains('D') && plan.restarts > 0 {
         report.begin(&format!("D. {} rolling restarts", plan.restarts));
