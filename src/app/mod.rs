@@ -276,7 +276,8 @@ fn grants(config: &Config) -> Grants {
 fn pools(config: &Config, processors: &Arc<Processors>, metrics: &Metrics) -> Option<Pools> {
     let Overload { enabled, inline, fetch, queue, max_wait } = config.overload;
     let pool = |places, kind| {
-        let bounds = Bounds { places: count(places), waiting: count(queue), max_wait };
+        let (places, waiting) = (count(places), count(queue));
+        let bounds = Bounds { places, waiting, max_wait, leaves_some: true };
         Pool::new(bounds, Arc::clone(processors), metrics.pool(kind))
     };
     enabled.then(|| Pools {

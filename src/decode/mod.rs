@@ -311,8 +311,8 @@ impl Decoder {
 
     /// Does what takes long and cannot be interrupted, as a turn of its own, and with others
     /// on another thread meanwhile.
-    pub async fn heavily<T>(&self, work: impl FnOnce() -> T) -> T {
-        let mut turns = Turns::new(self.pool(PoolKind::Inline));
+    pub async fn heavily<T>(&self, caller: Caller, work: impl FnOnce() -> T) -> T {
+        let mut turns = Turns::new(self.pool(PoolKind::Inline), caller);
         turns.begin().await;
         let done = block_in_place(work);
         turns.end().await;

@@ -39,7 +39,9 @@ impl Run<'_> {
         self.asker.trail.steps().complete.get_or_insert_with(Instant::now);
         let mut pass = self.pass(Charset::UTF_8, reply.form);
         // Whatever it wants, there is no more.
-        let _ = self.scan(&mut pass, &mut Turns::new(self.pool), text, reply.is_taken).await?;
+        let _ = self
+            .scan(&mut pass, &mut Turns::new(self.pool, self.asker.caller), text, reply.is_taken)
+            .await?;
         self.handed_over(pass)
     }
 
@@ -52,7 +54,8 @@ impl Run<'_> {
         reply: Reply<'_>,
     ) -> Result<Summary, Stopped> {
         self.asker.trail.steps().uploading = true;
-        let (mut turns, mut lending) = (Turns::new(self.pool), Lending::default());
+        let (mut turns, mut lending) =
+            (Turns::new(self.pool, self.asker.caller), Lending::default());
         let mut pass = self.pass(upload.charset, reply.form);
         loop {
             let next = poll_fn(|context| upload.bytes.as_mut().poll_next(context));

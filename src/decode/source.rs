@@ -101,7 +101,7 @@ impl<'a> Fetching<'a> {
         let run = self.run;
         let mut document = self.document(place).await?;
         let mut pass = run.pass(document.charset, reply.form);
-        let mut turns = Turns::new(run.pool);
+        let mut turns = Turns::new(run.pool, run.asker.caller);
         let mut flow = ControlFlow::Continue(());
         while flow.is_continue() {
             let chunk = document.chunk().await;

@@ -1,7 +1,7 @@
 //! How decodes get along with each other: nobody keeps the processor, nor a place that is
 //! not needed just now.
 
-use crate::limit::{Place, Pool, Turn};
+use crate::limit::{Caller, Place, Pool, Turn};
 use std::time::{Duration, Instant};
 use tokio::{task::yield_now, time::timeout};
 
@@ -38,8 +38,10 @@ impl Lending {
 /// its document is.
 pub(super) struct Turns<'a> {
     pool: Option<&'a Pool>,
+    /// Whose they are.
+    caller: Caller,
     /// The present one.
-    now: Option<Begun<'a>>,
+    now: Option<Begun>,
     /// How much of the document fits into one, as far as is known.
     piece: usize,
     /// How much there was to do by now.
@@ -48,9 +50,9 @@ pub(super) struct Turns<'a> {
     unbroken: Duration,
 }
 
-struct Begun<'a> {
+struct Begun {
     at: Instant,
-    _turn: Option<Turn<'a>>,
+    _turn: Option<Turn>,
 }
 
 impl<'a> Turns<'a> {
@@ -63,8 +65,9 @@ impl<'a> Turns<'a> {
     /// What is scanned before the next look at the clock, however easy the last piece was.
     const LARGE: usize = 32 * 1024;
 
-    pub(super) fn new(pool: Option<&'a Pool>) -> Self {
-        Self { pool, now: None, piece: Self::SMALL, seen: 0, unbroken: Duration::ZERO }
+    pub(super) fn new(pool: Option<&'a Pool>, caller: Caller) -> Self {
+        let (piece, seen, unbroken) = (Self::SMALL, 0, Duration::ZERO);
+        Self { pool, caller, now: None, piece, seen, unbroken }
     }
 
     /// There is so much more to do: whether that, with all before it, takes turns.
@@ -77,7 +80,7 @@ impl<'a> Turns<'a> {
     pub(super) async fn begin(&mut self) {
         if self.now.is_none() {
             let turn = match self.pool {
-                Some(pool) => pool.turn().await,
+                Some(pool) => pool.turn(self.caller).await,
                 None => None,
             };
             self.now = Some(Begun { at: Instant::now(), _turn: turn });
@@ -138,7 +141,7 @@ mod tests {
                 yield_now().await;
             }
         });
-        let mut turns = Turns::new(None);
+        let mut turns = Turns::new(None, Caller::HERE);
         for _ in 0..200 {
             turns.begin().await;
             let began = Instant::now();

@@ -61,7 +61,12 @@ impl Origin {
     ) -> Self {
         let now = Instant::now();
         let (circuit, budget) = (circuit.map(Circuit::new), Budget::new(now));
-        let bounds = Bounds { places: max_per_origin, waiting: WAITING, max_wait: MAX_WAIT };
+        let bounds = Bounds {
+            places: max_per_origin,
+            waiting: WAITING,
+            max_wait: MAX_WAIT,
+            leaves_some: true,
+        };
         Self {
             name,
             places: Places::new(bounds, None),

@@ -106,6 +106,12 @@ impl Places {
         self.queue().waiting()
     }
 
+    /// How many wait for one, and how many of these are a caller's.
+    pub(super) fn waiting_with(&self, caller: Caller) -> (usize, usize) {
+        let queue = self.queue();
+        (queue.waiting(), queue.waiting_of(caller))
+    }
+
     pub(super) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }

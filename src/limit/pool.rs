@@ -41,8 +41,8 @@ impl Pool {
     }
 
     /// Waits for a turn at a processor.
-    pub async fn turn(&self) -> Option<Turn<'_>> {
-        self.processors.turn().await
+    pub async fn turn(&self, caller: Caller) -> Option<Turn> {
+        self.processors.turn(caller).await
     }
 
     /// One who has a place has had a processor for so long.

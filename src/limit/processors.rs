@@ -1,26 +1,29 @@
 //! Turns at the processors.
 
+use super::{Bounds, Caller, Entry, Place, Places};
 use std::{
     num::NonZero,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     thread::available_parallelism,
-    time::{Duration, Instant},
+    time::Duration,
 };
-use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// As many turns at a time as there are processors, first come, first served. Whoever has
-/// one lets all else that is ready (a probe, a refusal) go first before the next one has it:
-/// so what has much to compute waits for its like, and all else for one turn at most.
+/// As many turns at a time as there are processors; callers take turns at them, and of each
+/// caller who came first is first. Whoever has one lets all else that is ready (a probe, a
+/// refusal) go first before the next one has it: so what has much to compute waits for its
+/// like, and all else for one turn at most.
 pub struct Processors {
-    turns: Semaphore,
+    turns: Places,
     /// The shortest wait for a turn since it was last asked for, in nanoseconds.
     least_wait: AtomicU64,
 }
 
 /// The turn of one; over when it is dropped.
-pub type Turn<'a> = SemaphorePermit<'a>;
+pub type Turn = Place;
 
 const NO_TURN: u64 = u64::MAX;
+/// Whoever waits for one waits as long as it takes.
+const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Processors {
     /// How many there are.
@@ -30,19 +33,30 @@ impl Processors {
 
     /// Those of this machine.
     pub fn new() -> Self {
-        Self { turns: Semaphore::new(Self::count()), least_wait: AtomicU64::new(NO_TURN) }
+        // A turn is short: none need be left for others.
+        let leaves_some = false;
+        let (places, waiting, max_wait) = (Self::count(), usize::MAX, MAX_WAIT);
+        let bounds = Bounds { places, waiting, max_wait, leaves_some };
+        Self { turns: Places::new(bounds, None), least_wait: AtomicU64::new(NO_TURN) }
     }
 
     /// Waits for a turn; none where turns are not taken any longer, which does not happen.
-    pub async fn turn(&self) -> Option<Turn<'_>> {
-        if let Ok(turn) = self.turns.try_acquire() {
-            self.waited(Duration::ZERO);
-            return Some(turn);
+    pub async fn turn(&self, caller: Caller) -> Option<Turn> {
+        let waiting = match self.turns.enter(caller) {
+            Entry::Admitted(turn) => {
+                self.waited(Duration::ZERO);
+                return Some(turn);
+            }
+            Entry::Waits(waiting) => waiting,
+            Entry::Refused(_) => return None,
+        };
+        let turn = waiting.place().await.ok()?;
+        let (all, own) = self.turns.waiting_with(caller);
+        // That one caller waits little says nothing of how long the line of another is.
+        if all == 0 || own > 0 {
+            self.waited(turn.waited());
         }
-        let since = Instant::now();
-        let turn = self.turns.acquire().await.ok();
-        self.waited(since.elapsed());
-        turn
+        Some(turn)
     }
 
     fn waited(&self, time: Duration) {
@@ -56,7 +70,7 @@ impl Processors {
     /// someone has one.
     pub(super) fn take_least_wait(&self) -> Duration {
         match self.least_wait.swap(NO_TURN, Relaxed) {
-            NO_TURN if self.turns.available_permits() > 0 => Duration::ZERO,
+            NO_TURN if self.turns.taken() < Self::count() => Duration::ZERO,
             time => Duration::from_nanos(time),
         }
     }
@@ -74,19 +88,30 @@ mod tests {
     use std::pin::pin;
     use tokio::time::timeout;
 
-    #[tokio::test(start_paused = true)]
-    async fn who_comes_first_has_the_next_turn() {
-        const WHILE: Duration = Duration::from_millis(1);
-        let processors = Processors::new();
-        assert_eq!(processors.take_least_wait(), Duration::ZERO);
+    const WHILE: Duration = Duration::from_millis(1);
+
+    fn caller(number: u32) -> Caller {
+        Caller::Tenant(number)
+    }
+
+    async fn all_taken(processors: &Processors) -> Vec<Option<Turn>> {
         let mut taken = Vec::new();
         for _ in 0..Processors::count() {
-            taken.push(processors.turn().await);
+            taken.push(processors.turn(caller(0)).await);
         }
+        taken
+    }
+
+    #[tokio::test]
+    async fn who_comes_first_has_the_next_turn() {
+        let processors = Processors::new();
+        assert_eq!(processors.take_least_wait(), Duration::ZERO);
+        let mut taken = all_taken(&processors).await;
         assert_eq!(processors.take_least_wait(), Duration::ZERO);
         assert_eq!(processors.take_least_wait(), Duration::from_nanos(NO_TURN));
 
-        let (mut first, mut second) = (pin!(processors.turn()), pin!(processors.turn()));
+        let (mut first, mut second) =
+            (pin!(processors.turn(caller(0))), pin!(processors.turn(caller(0))));
         assert!(timeout(WHILE, first.as_mut()).await.is_err());
         assert!(timeout(WHILE, second.as_mut()).await.is_err());
         drop(taken.pop());
@@ -97,5 +122,27 @@ mod tests {
 
         drop(turn);
         assert!(timeout(WHILE, second).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn who_wants_few_turns_waits_for_one_of_who_wants_many() {
+        let processors = Processors::new();
+        let mut taken = all_taken(&processors).await;
+        let mut many: Vec<_> = (0..10).map(|_| Box::pin(processors.turn(caller(0)))).collect();
+        for one in &mut many {
+            assert!(timeout(WHILE, one).await.is_err());
+        }
+        let mut few = pin!(processors.turn(caller(1)));
+        assert!(timeout(WHILE, few.as_mut()).await.is_err());
+        processors.take_least_wait();
+
+        drop(taken.pop());
+        let first = many.remove(0).await;
+        drop(first);
+
+        assert!(timeout(WHILE, few).await.is_ok());
+        // Nor does the short wait of the one hide that the others wait long.
+        let least = processors.take_least_wait();
+        assert!(least >= 9 * WHILE, "{least:?}");
     }
 }

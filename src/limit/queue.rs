@@ -24,6 +24,8 @@ pub struct Bounds {
     pub waiting: usize,
     /// How long one may wait.
     pub max_wait: Duration,
+    /// Whether some are always left to other callers.
+    pub leaves_some: bool,
 }
 
 /// A queue of waiters, of whom it knows nothing but whose they are and since when.
@@ -119,6 +121,11 @@ impl<W> Queue<W> {
         self.waiting
     }
 
+    /// How many of a caller's wait.
+    pub fn waiting_of(&self, caller: Caller) -> usize {
+        self.lines.get(&caller).map_or(0, |line| line.waiters.len())
+    }
+
     /// Someone comes; `waiter` is made only where they wait. The clock is asked only where
     /// places are short.
     pub fn arrive(
@@ -133,7 +140,7 @@ impl<W> Queue<W> {
             Entry::Occupied(line) => line.get().held,
             Entry::Vacant(_) => 0,
         };
-        if may_have_one(held, self.taken, self.allowed, self.bounds.places) {
+        if may_have_one(held, self.taken, self.allowed, self.bounds) {
             line.or_default().held += 1;
             self.taken += 1;
             if self.taken == self.allowed {
@@ -241,7 +248,7 @@ impl<W> Queue<W> {
     fn next(&mut self, now: Instant) -> Option<Next<W>> {
         let may_have_one = |caller: &Caller| {
             let held = self.lines.get(caller).map_or(0, |line| line.held);
-            may_have_one(held, self.taken, self.allowed, self.bounds.places)
+            may_have_one(held, self.taken, self.allowed, self.bounds)
         };
         let at = self.turns.iter().position(may_have_one)?;
         let caller = self.turns.remove(at)?;
@@ -307,9 +314,10 @@ impl<W> Queue<W> {
 /// Whether one more of the places may go to a caller who holds some: of those that are free, a
 /// part is left to others. Where fewer are given out, because processors are short, whoever
 /// has one leaves soon.
-fn may_have_one(held: usize, taken: usize, allowed: usize, places: usize) -> bool {
-    let left = places.saturating_sub(taken + 1);
-    taken < allowed && (held == 0 || held < left.saturating_mul(SHARE))
+fn may_have_one(held: usize, taken: usize, allowed: usize, bounds: Bounds) -> bool {
+    let left = bounds.places.saturating_sub(taken + 1);
+    let leaves_some = !bounds.leaves_some || held == 0 || held < left.saturating_mul(SHARE);
+    taken < allowed && leaves_some
 }
 
 impl<W> Default for Line<W> {
@@ -348,7 +356,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     fn queue(places: usize, waiting: usize) -> Queue<&'static str> {
-        Queue::new(Bounds { places, waiting, max_wait: 500 * MS })
+        Queue::new(Bounds { places, waiting, max_wait: 500 * MS, leaves_some: true })
     }
 
     fn caller(number: u32) -> Caller {

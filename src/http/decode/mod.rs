@@ -195,7 +195,7 @@ async fn read(
             let parse = || json::parse(&bytes, query, decoding, admitted, record);
             let Asked { document, options } = match bytes.len() {
                 ..HEAVY => parse()?,
-                HEAVY.. => Box::pin(decoding.decoder.heavily(parse)).await?,
+                HEAVY.. => Box::pin(decoding.decoder.heavily(admitted.caller, parse)).await?,
             };
             Ok((document, options))
         }
