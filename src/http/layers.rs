@@ -2,10 +2,9 @@
 
 use super::{
     Readiness, Refusal,
-    callers::{Admitted, Door, Proof},
+    callers::{Admitted, Door},
     gate::Gating,
     recording::Recording,
-    router,
 };
 use crate::{
     decode::Deadline,
@@ -217,77 +216,6 @@ fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
     }
     let header = || first?.to_str().ok();
     uri.authority().map(|authority| authority.as_str()).or_else(header)
-}
-
-impl Gates {
-    /// Lets in who may ask for this. False where that cannot be said at once.
-    pub(super) fn admit(&self, record: &Record, request: &mut Request) -> Result<bool, Failure> {
-        let head = record.head();
-        if head.is_probe {
-            return Ok(true);
-        }
-        let admitted = match router::needed(head) {
-            None => self.door.anyone(head.client),
-            Some(_) => match self.door.authenticated(request.headers(), record) {
-                Proof::Valid(admitted) => admitted,
-                Proof::Invalid(failure) => return Err(failure),
-                Proof::Awaited => return Ok(false),
-            },
-        };
-        self.check_may(&admitted, record)?;
-        let limited = self.limited(&admitted, record);
-        request.extensions_mut().insert(admitted);
-        limited.transpose().map(|limited| limited.is_some())
-    }
-
-    /// The same, where others have to be asked.
-    pub(super) async fn admit_later(
-        &self,
-        record: &Record,
-        request: &mut Request,
-    ) -> Result<(), Failure> {
-        let admitted = match request.extensions_mut().remove::<Admitted>() {
-            Some(admitted) => admitted,
-            None => {
-                let later = self.door.authenticated_later(request.headers(), record).await?;
-                self.check_may(&later, record)?;
-                later
-            }
-        };
-        let limited = match self.limited(&admitted, record) {
-            Some(limited) => limited,
-            None => self.door.limited_later(&admitted, record).await,
-        };
-        request.extensions_mut().insert(admitted);
-        limited
-    }
-
-    /// Whether whoever asks may ask for this at all.
-    fn check_may(&self, admitted: &Admitted, record: &Record) -> Result<(), Failure> {
-        let Some(action) = router::needed(record.head()) else { return Ok(()) };
-        record.is_of(&admitted.member.counted);
-        let refused = match (action.is_of_staff(), self.door.is_locked) {
-            // Where nobody has to say who they are, the staff is whoever is on this machine.
-            (true, false) if self.is_local => return Ok(()),
-            _ if admitted.principal.may(action) => return admitted.member.tenant.check_served(),
-            (true, false) => {
-                "what is below /admin is for the staff: set auth.mode = \"required\" and show a \
-                 key of theirs, or have server.admin_bind on loopback"
-            }
-            (true, true) => "this is for others of the staff, or for the staff alone",
-            (false, _) => "the staff decodes nothing; use the key of a tenant",
-        };
-        self.metrics.security_event("forbidden");
-        Err(Failure::new(Code::Forbidden, refused))
-    }
-
-    /// The staff is not limited.
-    fn limited(&self, admitted: &Admitted, record: &Record) -> Option<Result<(), Failure>> {
-        match router::needed(record.head()) {
-            Some(action) if action.is_of_staff() => Some(Ok(())),
-            _ => self.door.limited(admitted, record),
-        }
-    }
 }
 
 pub(super) fn limit_body(gates: &Gates, record: &Record, request: &Request) -> Result<(), Failure> {
