@@ -35,6 +35,8 @@ pub struct Queue<W> {
     /// How many places are given out: all, unless that is more than the machine can bear.
     allowed: usize,
     taken: usize,
+    /// How many callers have one or more.
+    holders: usize,
     waiting: usize,
     /// Those who have places or wait for them.
     lines: HashMap<Caller, Line<W>>,
@@ -103,6 +105,7 @@ impl<W> Queue<W> {
             bounds,
             allowed: bounds.places,
             taken: 0,
+            holders: 0,
             waiting: 0,
             lines: HashMap::new(),
             turns: VecDeque::new(),
@@ -140,8 +143,10 @@ impl<W> Queue<W> {
             Entry::Occupied(line) => line.get().held,
             Entry::Vacant(_) => 0,
         };
-        if may_have_one(held, self.taken, self.allowed, self.bounds) {
+        let given = Given { taken: self.taken, holders: self.holders, allowed: self.allowed };
+        if given.leaves_one_for(held, self.bounds) {
             line.or_default().held += 1;
+            self.holders += usize::from(held == 0);
             self.taken += 1;
             if self.taken == self.allowed {
                 self.throughput.full(clock());
@@ -177,6 +182,7 @@ impl<W> Queue<W> {
         self.taken -= 1;
         if let Entry::Occupied(mut line) = self.lines.entry(caller) {
             line.get_mut().held -= 1;
+            self.holders -= usize::from(line.get().held == 0);
             if line.get().is_idle() {
                 line.remove();
             }
@@ -194,7 +200,9 @@ impl<W> Queue<W> {
     /// taken than there are, until some leave.
     pub fn come_back(&mut self, caller: Caller) {
         self.taken += 1;
-        self.lines.entry(caller).or_default().held += 1;
+        let held = &mut self.lines.entry(caller).or_default().held;
+        self.holders += usize::from(*held == 0);
+        *held += 1;
     }
 
     /// Gives out half of those that are taken, but no less than `least`: nobody has to go,
@@ -246,9 +254,10 @@ impl<W> Queue<W> {
 
     /// Gives a place to the next one in turn who may have it.
     fn next(&mut self, now: Instant) -> Option<Next<W>> {
+        let given = Given { taken: self.taken, holders: self.holders, allowed: self.allowed };
         let may_have_one = |caller: &Caller| {
             let held = self.lines.get(caller).map_or(0, |line| line.held);
-            may_have_one(held, self.taken, self.allowed, self.bounds)
+            given.leaves_one_for(held, self.bounds)
         };
         let at = self.turns.iter().position(may_have_one)?;
         let caller = self.turns.remove(at)?;
@@ -260,6 +269,7 @@ impl<W> Queue<W> {
         } else {
             self.turns.push_back(caller);
         }
+        self.holders += usize::from(line.held == 0);
         line.held += 1;
         self.taken += 1;
         self.waiting -= 1;
@@ -311,13 +321,25 @@ impl<W> Queue<W> {
     }
 }
 
-/// Whether one more of the places may go to a caller who holds some: of those that are free, a
-/// part is left to others. Where fewer are given out, because processors are short, whoever
-/// has one leaves soon.
-fn may_have_one(held: usize, taken: usize, allowed: usize, bounds: Bounds) -> bool {
-    let left = bounds.places.saturating_sub(taken + 1);
-    let leaves_some = !bounds.leaves_some || held == 0 || held < left.saturating_mul(SHARE);
-    taken < allowed && leaves_some
+/// How many places are given out, to how many, and how many may be.
+#[derive(Clone, Copy)]
+struct Given {
+    taken: usize,
+    holders: usize,
+    allowed: usize,
+}
+
+impl Given {
+    /// Whether one more may go to a caller who holds so many: of those that are free, a part is
+    /// left to others. Where fewer are given out than there are, because processors are short,
+    /// that holds back who has some; who has none is not to wait until these are through.
+    fn leaves_one_for(self, held: usize, bounds: Bounds) -> bool {
+        let Self { taken, holders, allowed } = self;
+        let left = bounds.places.saturating_sub(taken + 1);
+        let is_new = bounds.leaves_some && held == 0 && holders < allowed && taken < bounds.places;
+        let leaves_some = !bounds.leaves_some || held == 0 || held < left.saturating_mul(SHARE);
+        is_new || taken < allowed && leaves_some
+    }
 }
 
 impl<W> Default for Line<W> {

@@ -287,3 +287,28 @@ fn who_may_have_no_more_is_in_nobodys_way() {
     }
     assert!(queue.lines.is_empty());
 }
+
+#[test]
+fn who_has_none_does_not_wait_until_those_are_through_who_have_too_many() {
+    let (mut queue, now) = (queue(64, 9), Instant::now());
+    let arrive = |queue: &mut Queue<_>, number| queue.arrive(caller(number), || now, || "x");
+    for _ in 0..40 {
+        arrive(&mut queue, 1);
+    }
+    queue.narrow(4, now);
+    while queue.allowed() > 4 {
+        queue.narrow(4, now);
+    }
+
+    // Three more callers, as there are four places to give out; then nobody new either.
+    for number in 2..=4 {
+        assert_eq!(arrive(&mut queue, number), Arrival::Admitted);
+        assert!(matches!(arrive(&mut queue, number), Arrival::Waits { .. }));
+    }
+    assert!(matches!(arrive(&mut queue, 5), Arrival::Waits { .. }));
+    // Who has had theirs has the next one at once, the first one not yet.
+    let next = queue.leave(caller(3), || now).map(|next| next.caller);
+    assert_eq!(next, Some(caller(3)));
+    let next = queue.leave(caller(1), || now);
+    assert_eq!(next, None);
+}
