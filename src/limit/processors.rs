@@ -14,6 +14,7 @@ use std::{
 /// like, and all else for one turn at most.
 pub struct Processors {
     turns: Places,
+    count: usize,
     /// The shortest wait for a turn since it was last asked for, in nanoseconds.
     least_wait: AtomicU64,
 }
@@ -26,7 +27,7 @@ const NO_TURN: u64 = u64::MAX;
 const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Processors {
-    /// How many there are.
+    /// How many there are, as the system says; which takes a while.
     pub fn count() -> usize {
         available_parallelism().map_or(1, NonZero::get)
     }
@@ -35,9 +36,9 @@ impl Processors {
     pub fn new() -> Self {
         // A turn is short: none need be left for others.
         let leaves_some = false;
-        let (places, waiting, max_wait) = (Self::count(), usize::MAX, MAX_WAIT);
-        let bounds = Bounds { places, waiting, max_wait, leaves_some };
-        Self { turns: Places::new(bounds, None), least_wait: AtomicU64::new(NO_TURN) }
+        let (count, waiting) = (Self::count(), usize::MAX);
+        let bounds = Bounds { places: count, waiting, max_wait: MAX_WAIT, leaves_some };
+        Self { turns: Places::new(bounds, None), count, least_wait: AtomicU64::new(NO_TURN) }
     }
 
     /// Waits for a turn; none where turns are not taken any longer, which does not happen.
@@ -70,7 +71,7 @@ impl Processors {
     /// someone has one.
     pub(super) fn take_least_wait(&self) -> Duration {
         match self.least_wait.swap(NO_TURN, Relaxed) {
-            NO_TURN if self.turns.taken() < Self::count() => Duration::ZERO,
+            NO_TURN if self.turns.taken() < self.count => Duration::ZERO,
             time => Duration::from_nanos(time),
         }
     }
