@@ -78,6 +78,10 @@ impl KeysOfIssuer {
                     .map_err(|fault| Unusable(anyhow!("auth.jwt.jwks_url: {fault}")))?;
                 rule.addresses = config.auth.jwt.addresses.clone();
                 let policy = base.with_rules(vec![rule]);
+                // What is never allowed, whatever its name leads to, is known now.
+                policy.approve(url).map_err(|denied| {
+                    Unusable(anyhow!("auth.jwt.jwks_url is of no use: {}", denied.reason))
+                })?;
                 let fetcher = fetcher(config, vec!["*/*".to_owned()], Box::new(|_| ()))?;
                 let clients = fetcher.clients(policy.rules())?;
                 From::Url { fetcher, policy, clients, url: url.clone() }
@@ -99,6 +103,7 @@ impl KeysOfIssuer {
                     () = sleep(READ_EVERY), if is_file => {}
                 }
             }
+            self.issuer.begin();
             let keys = match &self.from {
                 From::File(path) => {
                     let path = path.clone();
@@ -140,8 +145,18 @@ impl KeysOfIssuer {
             Ok(text)
         };
         let text = timeout(self.patience, fetch).await.context("it took too long")?;
-        let text = text.map_err(|error: fetch::Error| anyhow!("{error:?}"))?;
-        Ok(IssuerKeys::parse(&text)?)
+        Ok(IssuerKeys::parse(&text.map_err(because)?)?)
+    }
+}
+
+/// Why there are no keys, for the log.
+fn because(error: fetch::Error) -> anyhow::Error {
+    match error {
+        fetch::Error::Denied(denied) => anyhow!(denied.reason),
+        fetch::Error::Status(status, _) => anyhow!("the issuer answered with status {status}"),
+        // Where to, may be a secret.
+        fetch::Error::Redirect(_) => anyhow!("the issuer redirects, and is not followed"),
+        error => anyhow!("{error:?}"),
     }
 }
 
