@@ -12,6 +12,9 @@ use tokio::{
 
 /// Whoever shows a token with an unknown key waits no longer than this for newer keys.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// No more than so many wait at a time: nobody knows who they are, and those who are known
+/// need the room.
+const MOST_WAITING: usize = 256;
 
 /// An issuer of tokens.
 pub struct Issuer {
@@ -65,6 +68,10 @@ impl Issuer {
             is_new
         });
         let mut fetches = self.fetches.subscribe();
+        // Whoever fetches the keys may be among them.
+        if self.fetches.receiver_count() > MOST_WAITING + 1 {
+            return;
+        }
         let _ = timeout(PATIENCE, fetches.wait_for(|fetches| fetches.ended >= awaited)).await;
     }
 
@@ -217,6 +224,21 @@ mod tests {
         issuer.begin();
         issuer.tried(None);
         assert_eq!(lasts(issuer.newer_keys()).await, 0);
+    }
+
+    #[tokio::test]
+    async fn a_crowd_does_not_wait() {
+        let issuer = settled().await;
+        let tokens = (0..2 * MOST_WAITING).map(|_| {
+            let issuer = Arc::clone(&issuer);
+            spawn(async move { lasts(issuer.newer_keys()).await })
+        });
+        let mut waited = 0;
+        for token in tokens.collect::<Vec<_>>() {
+            waited += usize::from(token.await.unwrap() > 0);
+        }
+        // The place of who fetches is free here.
+        assert_eq!(waited, MOST_WAITING + 1);
     }
 
     #[tokio::test]
