@@ -40,7 +40,7 @@ pub(super) struct KeysOfIssuer {
 
 enum From {
     File(PathBuf),
-    Url { fetcher: Fetcher, policy: Policy, clients: Arc<Clients>, url: String },
+    Url { fetcher: Box<Fetcher>, policy: Policy, clients: Arc<Clients>, url: String },
 }
 
 impl KeysOfIssuer {
@@ -83,6 +83,7 @@ impl KeysOfIssuer {
                     Unusable(anyhow!("auth.jwt.jwks_url is of no use: {}", denied.reason))
                 })?;
                 let fetcher = fetcher(config, vec!["*/*".to_owned()], Box::new(|_| ()))?;
+                let fetcher = Box::new(fetcher);
                 let clients = fetcher.clients(policy.rules())?;
                 From::Url { fetcher, policy, clients, url: url.clone() }
             }
@@ -116,7 +117,7 @@ impl KeysOfIssuer {
             if was_well != Some(is_well) {
                 match &keys {
                     Ok(keys) => {
-                        tracing::info!(keys = keys.len(), "the keys of the issuer are there")
+                        tracing::info!(keys = keys.len(), "the keys of the issuer are there");
                     }
                     Err(error) => {
                         let error = format!("{error:#}");
