@@ -40,7 +40,7 @@ pub(super) struct KeysOfIssuer {
 
 enum From {
     File(PathBuf),
-    Url { fetcher: Fetcher, policy: Policy, clients: Arc<Clients>, url: String },
+    Url { fetcher: Box<Fetcher>, policy: Policy, clients: Arc<Clients>, url: String },
 }
 
 impl KeysOfIssuer {
@@ -78,7 +78,12 @@ impl KeysOfIssuer {
                     .map_err(|fault| Unusable(anyhow!("auth.jwt.jwks_url: {fault}")))?;
                 rule.addresses = config.auth.jwt.addresses.clone();
                 let policy = base.with_rules(vec![rule]);
+                // What is never allowed, whatever its name leads to, is known now.
+                policy.approve(url).map_err(|denied| {
+                    Unusable(anyhow!("auth.jwt.jwks_url is of no use: {}", denied.reason))
+                })?;
                 let fetcher = fetcher(config, vec!["*/*".to_owned()], Box::new(|_| ()))?;
+                let fetcher = Box::new(fetcher);
                 let clients = fetcher.clients(policy.rules())?;
                 From::Url { fetcher, policy, clients, url: url.clone() }
             }
@@ -99,6 +104,7 @@ impl KeysOfIssuer {
                     () = sleep(READ_EVERY), if is_file => {}
                 }
             }
+            self.issuer.begin();
             let keys = match &self.from {
                 From::File(path) => {
                     let path = path.clone();
@@ -111,7 +117,7 @@ impl KeysOfIssuer {
             if was_well != Some(is_well) {
                 match &keys {
                     Ok(keys) => {
-                        tracing::info!(keys = keys.len(), "the keys of the issuer are there")
+                        tracing::info!(keys = keys.len(), "the keys of the issuer are there");
                     }
                     Err(error) => {
                         let error = format!("{error:#}");
@@ -140,8 +146,18 @@ impl KeysOfIssuer {
             Ok(text)
         };
         let text = timeout(self.patience, fetch).await.context("it took too long")?;
-        let text = text.map_err(|error: fetch::Error| anyhow!("{error:?}"))?;
-        Ok(IssuerKeys::parse(&text)?)
+        Ok(IssuerKeys::parse(&text.map_err(because)?)?)
+    }
+}
+
+/// Why there are no keys, for the log.
+fn because(error: fetch::Error) -> anyhow::Error {
+    match error {
+        fetch::Error::Denied(denied) => anyhow!(denied.reason),
+        fetch::Error::Status(status, _) => anyhow!("the issuer answered with status {status}"),
+        // Where to, may be a secret.
+        fetch::Error::Redirect(_) => anyhow!("the issuer redirects, and is not followed"),
+        error => anyhow!("{error:?}"),
     }
 }
 

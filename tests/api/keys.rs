@@ -118,7 +118,7 @@ async fn what_anyone_may_read_needs_no_key() {
 }
 
 /// Starts the service with arguments for a configuration, until it ends.
-async fn refused(config: &str) -> Output {
+pub(crate) async fn refused(config: &str) -> Output {
     let file = tempfile::NamedTempFile::with_suffix(".toml").expect("a file");
     std::fs::write(file.path(), config).expect("written");
     let mut command = tokio::process::Command::from(program());

@@ -90,6 +90,12 @@ mod switches;
 mod tenants;
 // What the metrics say, and that it is what happened.
 mod telemetry;
+// Tokens: who is let in with one, and who is told nothing.
+mod tokens;
+// Issuers that cannot be had, or have nothing of use.
+mod tokens_in_outages;
+// Issuers that have other keys than before.
+mod tokens_of_new_keys;
 // The upstream itself, asked by a client that shows every byte.
 mod upstream_itself;
 // What a client can do wrong with HTTP itself.

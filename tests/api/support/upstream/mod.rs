@@ -18,10 +18,9 @@ mod connection;
 mod script;
 
 pub(crate) use certificates::{TlsFault, honest_http_2};
-pub(crate) use script::{Gate, Reply, Step};
+pub(crate) use script::{Gate, Reply, Script, Step};
 
 use connection::Connection;
-use script::Script;
 use std::{
     collections::HashMap,
     mem,
