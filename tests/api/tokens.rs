@@ -10,6 +10,8 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use reqwest::RequestBuilder;
 use ring::hmac;
 use serde_json::{Value, json};
+use std::sync::Arc;
+use tokio::task::JoinSet;
 
 /// A tenant, and one that has no key.
 fn two_tenants(key: &Key) -> Roster {
@@ -353,4 +355,37 @@ async fn a_flood_of_bad_tokens_is_not_looked_at() {
     let failed = app.metrics().await["decoder_security_events_total{kind=\"auth_failed\"}"];
     assert_eq!(failed, 5.0);
     app.decode_with(&issuer.good("league", "decoder")).await.problem(429, "rate_limited");
+}
+
+#[tokio::test]
+async fn nobody_is_taken_for_the_tenant_that_has_their_place_in_the_next_file() {
+    let (issuer, ops) = (Issuer::new(), Key::new());
+    let roster = |is_first: bool| {
+        let others = Roster::default().staff(&ops, "operator");
+        match is_first {
+            true => others.tenant("league", "", &[]).tenant("gone", "disabled = true", &[]),
+            false => others.tenant("gone", "disabled = true", &[]).tenant("league", "", &[]),
+        }
+    };
+    let tenants = TenantsFile::new(&roster(true));
+    let (app, _keys) = taking(&issuer, &tenants, "").await;
+    let (app, token) = (Arc::new(app), issuer.good("league", "decoder"));
+    let mut asking = JoinSet::new();
+    for _ in 0..16 {
+        let (app, token) = (Arc::clone(&app), token.clone());
+        asking.spawn(async move {
+            for _ in 0..200 {
+                assert_eq!(app.decode_with(&token).await.status, 200);
+            }
+        });
+    }
+
+    let mut is_first = false;
+    while asking.try_join_next().transpose().expect("league is served").is_some()
+        || !asking.is_empty()
+    {
+        tenants.write(roster(is_first).text());
+        assert_eq!(app.admin_as(&ops, "POST", "/admin/reload").await.status, 200);
+        is_first = !is_first;
+    }
 }
