@@ -65,6 +65,8 @@ mod real_tools;
 mod request_lines;
 // Sources that fail, again and again.
 mod retries;
+// Who may do what: one table.
+mod roles;
 // How the service ends.
 mod shutdown;
 // A signal at the worst of moments.
