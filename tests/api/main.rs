@@ -87,5 +87,7 @@ mod tenants;
 mod telemetry;
 // The upstream itself, asked by a client that shows every byte.
 mod upstream_itself;
+// Whatever viewers ask, they learn no text of a document.
+mod viewer;
 // What a client can do wrong with HTTP itself.
 mod wire;
