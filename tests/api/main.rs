@@ -39,6 +39,8 @@ mod hostile_streams;
 mod hygiene;
 // Sources that speak HTTP/2.
 mod http_2_sources;
+// Tenants beside each other.
+mod isolation;
 // Keys: who has one, and who is told nothing.
 mod keys;
 // What is left of connections and requests that are over: nothing.
