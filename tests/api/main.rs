@@ -69,6 +69,8 @@ mod request_lines;
 mod retries;
 // Who may do what: one table.
 mod roles;
+// A roster that changes while its tenants call.
+mod roster_changes;
 // How the service ends.
 mod shutdown;
 // A signal at the worst of moments.
