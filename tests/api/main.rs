@@ -13,6 +13,8 @@ mod command_line;
 // In a network of its own.
 #[cfg(feature = "real-tools")]
 mod confined;
+// Credentials and targets as attackers write them.
+mod credentials;
 // The forms in which a document is named or handed over.
 mod decode;
 // Sources that the policy does not allow.
