@@ -77,7 +77,7 @@ impl KeysOfIssuer {
                 let mut rule = Rule::parse(&url[..end])
                     .map_err(|fault| Unusable(anyhow!("auth.jwt.jwks_url: {fault}")))?;
                 rule.addresses = config.auth.jwt.addresses.clone();
-                let policy = base.with_rules(vec![rule]);
+                let policy = base.unblocked_with_rules(vec![rule]);
                 // What is never allowed, whatever its name leads to, is known now.
                 policy.approve(url).map_err(|denied| {
                     Unusable(anyhow!("auth.jwt.jwks_url is of no use: {}", denied.reason))
@@ -124,7 +124,8 @@ impl KeysOfIssuer {
                         tracing::error!(error, "no keys of the issuer: those that are known count");
                     }
                 }
-                let detail = if is_well { "current" } else { "cannot be had: old ones count" };
+                let detail =
+                    if is_well { "current" } else { "cannot be had: those that are known count" };
                 self.readiness.note("issuer_keys", is_well, detail);
             }
             was_well = Some(is_well);

@@ -131,7 +131,7 @@ pub async fn run(
         readiness: Arc::clone(&readiness),
         metrics: Arc::clone(&metrics),
         has_admin: listeners.admin.is_some(),
-        names_tenants: config.auth.mode == Mode::Off,
+        names_tenants: config.auth.mode == Mode::Off && config.auth.tenants_file.is_none(),
     };
     let hosts = AllowedHosts::new(&config.server.allowed_hosts, config.server.bind.ip());
     let public = http::public(public, &gates(hosts, false));

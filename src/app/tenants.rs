@@ -179,7 +179,8 @@ impl TenantsFile {
         let anonymous = members.anonymous().context("nobody can be served")?;
         let door = Arc::new(door(auth.mode == Mode::Required, callers, anonymous));
         let file = Arc::new(Self { path, members, door, readiness });
-        file.in_force(&roster);
+        file.switch(&roster, &file.door.callers());
+        file.tell_expiry();
         Ok((file, Settling::new(Ok(text.unwrap_or_default()))))
     }
 
@@ -234,20 +235,20 @@ impl TenantsFile {
         for member in gone {
             self.members.metrics.callers.forget_tenant(&member.tenant.name);
         }
+        // What is switched off is off before anyone is let in by the new file.
+        self.switch(&roster, &callers);
         self.door.replace(callers);
-        self.in_force(&roster);
+        self.members.decoding.decoder.switched();
+        self.tell_expiry();
         Ok(())
     }
 
-    /// What the roster switches is switched, also for what is under way.
-    fn in_force(&self, roster: &Roster) {
-        let decoder = &self.members.decoding.decoder;
-        for (entry, member) in roster.tenants.iter().zip(&self.door.callers().members) {
+    /// What the roster switches is switched.
+    fn switch(&self, roster: &Roster, callers: &Callers) {
+        for (entry, member) in roster.tenants.iter().zip(&callers.members) {
             member.tenant.serve(!entry.disabled);
         }
-        decoder.block(roster.blocked_hosts.clone());
-        decoder.switched();
-        self.tell_expiry();
+        self.members.decoding.decoder.block(roster.blocked_hosts.clone());
     }
 
     fn tell(&self, done: &Result<(), Vec<String>>) {

@@ -5,7 +5,7 @@ use super::{
     run::Run, turn::Turns,
 };
 use crate::{
-    answer::Fetch,
+    answer::{Fetch, Output},
     failure::{Code, Failure},
     fetch::{Asked, Conduct, Corrupt, Decision, Document, Error, Times, Visit},
     limit::Place,
@@ -130,7 +130,7 @@ impl<'a> Fetching<'a> {
         {
             gunzip.finish().map_err(|Corrupt| self.corrupt())?;
         }
-        let status = document.status;
+        let (status, is_packed) = (document.status, document.gunzip.is_some());
         // No more of it is wanted: the connection is free, or closed.
         drop(document);
         let bytes = self.arrived(0);
@@ -143,7 +143,7 @@ impl<'a> Fetching<'a> {
             status,
             attempts: self.attempts,
             redirects: self.redirects(),
-            bytes,
+            bytes: self.told_bytes(is_packed, bytes),
             final_source: self.route.target().shown(),
         };
         run.asker.trail.steps().secrets = scanned.summary.returned;
@@ -302,6 +302,15 @@ impl<'a> Fetching<'a> {
              allow_partial for what is found up to there"
         );
         Failure::new(Code::DocumentTooLarge, detail)
+    }
+
+    /// How much arrived, as it is told. How well a document is packed depends on what its secrets
+    /// say: who is not shown that is told how much was unpacked.
+    fn told_bytes(&self, is_packed: bool, arrived: u64) -> u64 {
+        match is_packed && self.run.output != Output::Full {
+            true => self.run.asker.trail.steps().bytes,
+            false => arrived,
+        }
     }
 
     fn redirects(&self) -> u32 {

@@ -73,13 +73,13 @@ impl Document {
 impl Document {
     /// All of it, which must not be larger than that.
     pub async fn whole(&mut self, most: u64) -> Result<Vec<u8>, Error> {
+        let corrupt = |Corrupt| Error::Protocol("corrupt gzip".to_owned());
         let mut text = Vec::new();
         while let Some(chunk) = self.chunk().await? {
             let mut packed = &chunk[..];
             match &mut self.gunzip {
                 None => text.extend_from_slice(packed),
                 Some(gunzip) => {
-                    let corrupt = |Corrupt| Error::Protocol("corrupt gzip".to_owned());
                     while let Some(bytes) = gunzip.unpack(&mut packed).map_err(corrupt)? {
                         text.extend_from_slice(bytes);
                         check_length(&text, most)?;
@@ -87,6 +87,9 @@ impl Document {
                 }
             }
             check_length(&text, most)?;
+        }
+        if let Some(gunzip) = &self.gunzip {
+            gunzip.finish().map_err(corrupt)?;
         }
         Ok(text)
     }

@@ -161,7 +161,7 @@ impl Door {
         }
         match self.proven(headers, client) {
             Ok(admitted) => Proof::Valid(admitted),
-            Err(NotProven::UnknownKey) => Proof::Awaited,
+            Err(NotProven::Yet(_)) => Proof::Awaited,
             Err(NotProven::For(reason)) => Proof::Invalid(self.not_proven(reason, record)),
         }
     }
@@ -178,9 +178,7 @@ impl Door {
         match self.proven(headers, record.head().client) {
             Ok(admitted) => Ok(admitted),
             Err(NotProven::For(reason)) => Err(self.not_proven(reason, record)),
-            Err(NotProven::UnknownKey) => {
-                Err(self.not_proven(Unfit::UnknownKey.to_string(), record))
-            }
+            Err(NotProven::Yet(unfit)) => Err(self.not_proven(unfit.to_string(), record)),
         }
     }
 
@@ -213,7 +211,7 @@ impl Door {
     fn not_proven(&self, reason: String, record: &Record) -> Failure {
         if let Some(limiter) = &self.limiter {
             let client = record.head().client.into();
-            limiter.note(client, self.anonymous.terms.whole(), record.began());
+            limiter.failed(client, self.anonymous.terms.whole(), record.began());
         }
         self.metrics.security_event("auth_failed");
         let detail = "no valid credential: send one API key or token that is valid now, as \
@@ -221,11 +219,11 @@ impl Door {
         Failure::new(Code::Unauthenticated, detail).because(reason)
     }
 
-    /// Whose address has failed too often is not looked at: each failure counts as a call of
-    /// anyone from there.
+    /// Whose address has failed too often is not looked at. It may fail as often as anyone may
+    /// call from there.
     fn check_failures(&self, client: IpAddr, record: &Record) -> Result<(), Failure> {
         let Some(limiter) = &self.limiter else { return Ok(()) };
-        let left = limiter.look(client.into(), self.anonymous.terms.whole(), record.began());
+        let left = limiter.may_try(client.into(), self.anonymous.terms.whole(), record.began());
         if left.is_allowed {
             return Ok(());
         }
@@ -297,8 +295,8 @@ pub(super) enum Proof {
 }
 
 enum NotProven {
-    /// A token is signed with a key that is not known.
-    UnknownKey,
+    /// A token is not signed with a key that is known; it may be with a newer one.
+    Yet(Unfit),
     /// For this reason.
     For(String),
 }
@@ -306,7 +304,7 @@ enum NotProven {
 impl From<Unfit> for NotProven {
     fn from(unfit: Unfit) -> Self {
         match unfit {
-            Unfit::UnknownKey => Self::UnknownKey,
+            Unfit::UnknownKey | Unfit::Signature => Self::Yet(unfit),
             unfit => Self::For(unfit.to_string()),
         }
     }

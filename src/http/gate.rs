@@ -10,6 +10,7 @@ use super::{
     router, unread,
 };
 use crate::{
+    decode::Deadline,
     failure::{Code, Failure},
     telemetry::Record,
 };
@@ -24,6 +25,7 @@ use std::{
     sync::Arc,
     task::{Context, Poll},
 };
+use tokio::time::timeout_at;
 use tower::{Layer, Service};
 
 /// Lets requests through.
@@ -101,7 +103,15 @@ async fn later<S>(
 where
     S: Service<Request, Response = Response, Error = Infallible>,
 {
-    let admitted = gates.admit_later(&record, &mut request).await;
+    let deadline = request.extensions().get::<Deadline>().copied();
+    let admitting = gates.admit_later(&record, &mut request);
+    let admitted = match deadline {
+        Some(deadline) => match timeout_at(deadline.at.into(), admitting).await {
+            Ok(admitted) => admitted,
+            Err(_) => Err(deadline.passed(&record.trail)),
+        },
+        None => admitting.await,
+    };
     match admitted.and_then(|()| limit_body(&gates, &record, &request)) {
         Ok(()) => inner.call(request).await,
         Err(failure) => Ok(refused(request, failure)),

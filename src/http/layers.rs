@@ -180,8 +180,12 @@ fn without_port(host: &str) -> &str {
 
 fn is_loopback(host: &str) -> bool {
     let name = host.strip_suffix('.').unwrap_or(host);
-    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    let is_below = name.len() > 10 && name.to_ascii_lowercase().ends_with(".localhost");
+    let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let address = bare.unwrap_or(name).parse::<IpAddr>();
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    let is_below = name.len() > 10
+        && name.bytes().all(is_name)
+        && name.to_ascii_lowercase().ends_with(".localhost");
     name.eq_ignore_ascii_case("localhost")
         || is_below
         || address.is_ok_and(|address| address.is_loopback())
@@ -309,6 +313,10 @@ mod tests {
         check("[::1]:8080", true);
         check("[::1]", true);
         check(".localhost", false);
+        check("evil.example#.localhost", false);
+        check("evil.example/.localhost", false);
+        check("[[::1]]", false);
+        check("::1]", false);
         check("localhost.evil.example", false);
         check("evillocalhost", false);
         check("127.0.0.1.evil.example", false);

@@ -32,6 +32,8 @@ pub struct Ruled {
 #[derive(Default)]
 pub struct Limiter {
     local: RateLimiter,
+    /// Of addresses, those of their calls that had no valid credential.
+    failures: RateLimiter,
     shared: Option<Shared>,
 }
 
@@ -46,7 +48,7 @@ pub struct Shared {
 impl Limiter {
     /// One that counts with others.
     pub fn shared(shared: Shared) -> Self {
-        Self { local: RateLimiter::default(), shared: Some(shared) }
+        Self { shared: Some(shared), ..Self::default() }
     }
 
     /// Decides about a request at once, where nobody has to be asked.
@@ -77,15 +79,15 @@ impl Limiter {
         }
     }
 
-    /// Whether an address has failed so often that it is not looked at; and when it will be,
-    /// as this process alone knows. A failure is counted like a call.
-    pub fn look(&self, caller: Caller, terms: &Terms, now: Instant) -> Decision {
-        self.local.look(caller, terms, now)
+    /// Whether an address has failed to say who it is so often that it is not listened to, and
+    /// when it will be, as this process alone knows.
+    pub fn may_try(&self, caller: Caller, terms: &Terms, now: Instant) -> Decision {
+        self.failures.look(caller, terms, now)
     }
 
-    /// Counts a request of an address in this process alone.
-    pub fn note(&self, caller: Caller, terms: &Terms, now: Instant) {
-        self.local.decide(caller, terms, false, now);
+    /// An address has failed to say who it is.
+    pub fn failed(&self, caller: Caller, terms: &Terms, now: Instant) {
+        self.failures.decide(caller, terms, false, now);
     }
 
     /// How many decodes each has used of this day, where that can be said.

@@ -69,17 +69,14 @@ pub struct NamedRule {
 #[derive(Debug)]
 struct Grounds {
     rules: Vec<NamedRule>,
-    /// The same, whatever the rules.
-    common: Arc<Common>,
+    /// What no rule can permit.
+    addresses: Arc<Addresses>,
+    blocked: Arc<Blocked>,
 }
 
-/// What no rule can permit.
-#[derive(Debug)]
-struct Common {
-    addresses: Addresses,
-    /// Hosts that nothing may be fetched from just now.
-    blocked: RwLock<Vec<BlockedHost>>,
-}
+/// Hosts that no document may be fetched from just now.
+#[derive(Debug, Default)]
+struct Blocked(RwLock<Vec<BlockedHost>>);
 
 impl Policy {
     /// The rules, the networks that no exception opens, the prefixes of translators
@@ -92,18 +89,23 @@ impl Policy {
     ) -> Self {
         let own_listeners = RwLock::new(own_listeners);
         let addresses = Addresses { deny_networks, nat64_prefixes, own_listeners };
-        Self::of(rules, Arc::new(Common { addresses, blocked: RwLock::default() }))
+        Self::of(rules, Arc::new(addresses), Arc::default())
     }
 
     /// A policy with other rules, to which the same is forbidden, now and later.
     pub fn with_rules(&self, rules: Vec<Rule>) -> Self {
-        Self::of(rules, Arc::clone(&self.0.common))
+        Self::of(rules, Arc::clone(&self.0.addresses), Arc::clone(&self.0.blocked))
     }
 
-    fn of(rules: Vec<Rule>, common: Arc<Common>) -> Self {
+    /// The same for what is no document of a caller: no host is blocked for it.
+    pub fn unblocked_with_rules(&self, rules: Vec<Rule>) -> Self {
+        Self::of(rules, Arc::clone(&self.0.addresses), Arc::default())
+    }
+
+    fn of(rules: Vec<Rule>, addresses: Arc<Addresses>, blocked: Arc<Blocked>) -> Self {
         let named = |(place, rule): (usize, Rule)| NamedRule { name: rule.name_at(place), rule };
         let rules = rules.into_iter().enumerate().map(named).collect();
-        Self(Arc::new(Grounds { rules, common }))
+        Self(Arc::new(Grounds { rules, addresses, blocked }))
     }
 
     /// The rules in their order.
@@ -113,30 +115,30 @@ impl Policy {
 
     /// This server listens there by now, and nowhere else: also for what was approved before.
     pub fn listens_on(&self, own_listeners: Vec<SocketAddr>) {
-        let listeners = self.0.common.addresses.own_listeners.write();
+        let listeners = self.0.addresses.own_listeners.write();
         *listeners.unwrap_or_else(PoisonError::into_inner) = own_listeners;
     }
 
     /// From these hosts, and no others, nothing is fetched from now on; see
     /// [`ApprovedTarget::still_allowed`] for what was approved before.
     pub fn block(&self, hosts: Vec<BlockedHost>) {
-        *self.0.common.blocked.write().unwrap_or_else(PoisonError::into_inner) = hosts;
+        *self.0.blocked.0.write().unwrap_or_else(PoisonError::into_inner) = hosts;
     }
 
     /// Judges the text of a URL, and the address if its host is one.
     pub fn approve(&self, source: &str) -> Result<ApprovedTarget, Denied> {
         let source = Source::parse(source)?;
         let rule = self.0.rule_for(&source)?;
-        if self.0.common.blocks(&source.host) {
+        if self.0.blocked.has(&source.host) {
             return Err(blocked(without_secrets(&source.url)));
         }
         ApprovedTarget::new(source, rule, &self.0)
     }
 }
 
-impl Common {
-    fn blocks(&self, host: &Host<String>) -> bool {
-        let blocked = self.blocked.read().unwrap_or_else(PoisonError::into_inner);
+impl Blocked {
+    fn has(&self, host: &Host<String>) -> bool {
+        let blocked = self.0.read().unwrap_or_else(PoisonError::into_inner);
         blocked.iter().any(|blocked| blocked.covers(host))
     }
 }

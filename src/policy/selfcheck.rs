@@ -81,7 +81,7 @@ impl Policy {
     /// rules that allow every URL. The error is the first that passes.
     pub fn check_itself(&self) -> Result<(), &'static str> {
         let rules = ["http://*:*", "https://*:*"].iter().filter_map(|url| Rule::parse(url).ok());
-        let nat64_prefixes = self.0.common.addresses.nat64_prefixes.clone();
+        let nat64_prefixes = self.0.addresses.nat64_prefixes.clone();
         let open = Self::new(rules.collect(), Vec::new(), nat64_prefixes, Vec::new());
         let name = open.approve("https://name.invalid/");
         let name = name.map_err(|_| "a name is denied that every rule allows")?;

@@ -86,7 +86,7 @@ impl ApprovedTarget {
             Some(Host::Ipv6(address)) => Some(Host::Ipv6(address)),
             None => None,
         };
-        match host.is_some_and(|host| self.grounds.common.blocks(&host)) {
+        match host.is_some_and(|host| self.grounds.blocked.has(&host)) {
             true => Err(blocked(self.shown())),
             false => Ok(()),
         }
@@ -101,7 +101,7 @@ impl ApprovedTarget {
     /// why not.
     pub fn explain(&self, answer: IpAddr) -> Result<String, String> {
         match self.judge(&[answer]) {
-            Ok(_) => Ok(self.grounds.common.addresses.why_allowed(answer)),
+            Ok(_) => Ok(self.grounds.addresses.why_allowed(answer)),
             Err(denied) => Err(denied.reason),
         }
     }
@@ -109,11 +109,11 @@ impl ApprovedTarget {
     /// Judges every address that the host resolved to: where to connect, in the same
     /// order and with the port of the URL. One that is forbidden denies them all.
     pub fn judge(&self, answers: &[IpAddr]) -> Result<Vec<SocketAddr>, Denied> {
-        let Grounds { rules, common } = &*self.grounds;
+        let Grounds { rules, addresses, .. } = &*self.grounds;
         let rule = &rules[self.rule];
         let judge = |address: &IpAddr| {
             let target = SocketAddr::new(*address, self.port);
-            match common.addresses.judge(target, &rule.rule.addresses) {
+            match addresses.judge(target, &rule.rule.addresses) {
                 Ok(()) => Ok(target),
                 Err(forbids) => {
                     let host = self.host();

@@ -37,8 +37,11 @@ pub struct TenantMetrics {
 /// The tenant of those who are not known.
 pub const ANONYMOUS: &str = "anonymous";
 
-/// The family that names tenants.
-pub(super) const TENANT_DECODES: &str = "decoder_tenant_decodes_total";
+const TENANT_DECODES: &str = "decoder_tenant_decodes_total";
+const EXPIRY: &str = "decoder_expiry_timestamp_seconds";
+
+/// The families that tell of tenants.
+pub(super) const OF_TENANTS: [&str; 2] = [TENANT_DECODES, EXPIRY];
 
 impl CallerMetrics {
     pub(super) fn new(r: &Registry) -> Result<Self, prometheus::Error> {
@@ -54,10 +57,8 @@ impl CallerMetrics {
         };
         let help = "Decodes of each tenant.";
         let tenant_decodes = counters(r, TENANT_DECODES, help, &["tenant", "outcome"])?;
-        let expiry = Opts::new(
-            "decoder_expiry_timestamp_seconds",
-            "When the next one expires that has not; absent where none does.",
-        );
+        let expiry =
+            Opts::new(EXPIRY, "When the next one expires that has not; absent where none does.");
         let metrics = Self {
             decisions: Backend::ALL.map(of_backend),
             backend_up: gauge(

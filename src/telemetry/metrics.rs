@@ -4,7 +4,7 @@
 //! and no request can make a series.
 
 use super::{
-    callers::{CallerMetrics, TENANT_DECODES},
+    callers::{CallerMetrics, OF_TENANTS},
     labels::{
         FetchResult, Input, Phase, PoolKind, Retry, RouteLabels, SECURITY_EVENTS, endings, no_code,
     },
@@ -315,11 +315,12 @@ impl Metrics {
         self.http_requests.with_label_values(&[method, route, &status]).inc();
     }
 
-    /// The text format that Prometheus reads; with or without what names tenants.
+    /// The text format that Prometheus reads; with or without what tells of
+    /// tenants.
     pub fn encode(&self, names_tenants: bool) -> Result<Vec<u8>, prometheus::Error> {
         let mut text = Vec::with_capacity(64 * 1024);
         let mut families = self.registry.gather();
-        families.retain(|family| names_tenants || family.name() != TENANT_DECODES);
+        families.retain(|family| names_tenants || !OF_TENANTS.contains(&family.name()));
         TextEncoder::new().encode(&families, &mut text)?;
         Ok(text)
     }

@@ -13,6 +13,8 @@ mod command_line;
 // In a network of its own.
 #[cfg(feature = "real-tools")]
 mod confined;
+// Credentials and targets as attackers write them.
+mod credentials;
 // The forms in which a document is named or handed over.
 mod decode;
 // Sources that the policy does not allow.
@@ -41,6 +43,8 @@ mod hostile_streams;
 mod hygiene;
 // Sources that speak HTTP/2.
 mod http_2_sources;
+// Tenants beside each other.
+mod isolation;
 // Keys: who has one, and who is told nothing.
 mod keys;
 // What is left of connections and requests that are over: nothing.
@@ -70,6 +74,10 @@ mod retries;
 // Limits that replicas share, and what happens when what counts them is gone.
 #[cfg(feature = "real-tools")]
 mod shared_limits;
+// Who may do what: one table.
+mod roles;
+// A roster that changes while its tenants call.
+mod roster_changes;
 // How the service ends.
 mod shutdown;
 // A signal at the worst of moments.
@@ -98,5 +106,7 @@ mod tokens_in_outages;
 mod tokens_of_new_keys;
 // The upstream itself, asked by a client that shows every byte.
 mod upstream_itself;
+// Whatever viewers ask, they learn no text of a document.
+mod viewer;
 // What a client can do wrong with HTTP itself.
 mod wire;

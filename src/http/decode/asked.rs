@@ -21,34 +21,6 @@ pub(super) struct Options {
     pub(super) scan: scan::Options,
     pub(super) output: Output,
     pub(super) allow_partial: bool,
-    /// Whether markers or limits were chosen.
-    chosen: bool,
-}
-
-impl Options {
-    /// Whether this one may ask for that, of a document that it hands over or does not.
-    pub(super) fn check_may(&self, principal: &Principal, hands_over: bool) -> Result<(), Failure> {
-        let asked = [
-            (hands_over, Action::HandOver, HANDS_OVER),
-            (
-                self.output == Output::Full,
-                Action::Read,
-                "with this key secrets are not shown: ask with output \"masked\" or \"summary\"",
-            ),
-            (
-                self.chosen,
-                Action::Choose,
-                "with this key markers and limits cannot be chosen: leave out markers, \
-                 max_secrets, max_secret_chars and multiline",
-            ),
-        ];
-        let refused =
-            |(is_asked, action, _): &&(bool, Action, &str)| *is_asked && !principal.may(*action);
-        match asked.iter().find(refused) {
-            Some((.., detail)) => Err(Failure::new(Code::Forbidden, *detail)),
-            None => Ok(()),
-        }
-    }
 }
 
 /// What is said to who may hand nothing over.
@@ -68,6 +40,7 @@ pub(super) struct Asking<'a> {
     multiline: bool,
     output: Output,
     allow_partial: bool,
+    /// Whether markers or limits were chosen.
     chosen: bool,
     faults: Vec<Fault>,
     more_faults: bool,
@@ -180,6 +153,35 @@ impl<'a> Asking<'a> {
         }
     }
 
+    /// Whether this one may ask for that, as far as it can be asked for at all, of a document
+    /// that it hands over or does not.
+    pub(super) fn check_may(&self, principal: &Principal, hands_over: bool) -> Result<(), Failure> {
+        if !self.faults.is_empty() {
+            // Which are told.
+            return Ok(());
+        }
+        let asked = [
+            (hands_over, Action::HandOver, HANDS_OVER),
+            (
+                self.output == Output::Full,
+                Action::Read,
+                "with this key secrets are not shown: ask with output \"masked\" or \"summary\"",
+            ),
+            (
+                self.chosen,
+                Action::Choose,
+                "with this key markers and limits cannot be chosen: leave out markers, \
+                 max_secrets, max_secret_chars and multiline",
+            ),
+        ];
+        let refused =
+            |(is_asked, action, _): &&(bool, Action, &str)| *is_asked && !principal.may(*action);
+        match asked.iter().find(refused) {
+            Some((.., detail)) => Err(Failure::new(Code::Forbidden, *detail)),
+            None => Ok(()),
+        }
+    }
+
     /// What was asked, if all of it can be.
     pub(super) fn end(mut self) -> Result<Options, Failure> {
         if self.more_faults {
@@ -200,7 +202,6 @@ impl<'a> Asking<'a> {
             },
             output: self.output,
             allow_partial: self.allow_partial,
-            chosen: self.chosen,
         })
     }
 }

@@ -208,13 +208,13 @@ impl Reading<'_> {
         }
         let hands_over = content.is_some();
         let tenant = asking.tenant;
+        asking.check_may(principal, hands_over)?;
         let approved = source.flatten().map(|source| decoder.approve(tenant, &source, trail));
         if let Some(Err(Failure { code: Code::InvalidRequest, faults, .. })) = &approved {
             // One of all that are told.
             faults.iter().for_each(|fault| asking.fault(&*fault.pointer, &*fault.detail));
         }
         let options = asking.end()?;
-        options.check_may(principal, hands_over)?;
         let document = match (approved, content.flatten()) {
             (Some(approved), _) => Document::Source(approved?),
             (None, Some(content)) => Document::Content(content),
