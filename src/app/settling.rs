@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 /// What has stood so long is written,
-const SHORT: Duration = Duration::from_millis(100);
+pub(super) const SHORT: Duration = Duration::from_millis(100);
 /// and what does not look as if it were, when it has stood so long.
-const LONG: Duration = Duration::from_millis(550);
+pub(super) const LONG: Duration = Duration::from_millis(550);
 
 /// Watches what changes, and says when it is to be judged anew. Half of what is being written
 /// may look like a whole.
@@ -19,6 +19,11 @@ impl<T: PartialEq + Clone> Settling<T> {
     /// This was judged.
     pub(super) fn new(judged: T) -> Self {
         Self { judged, seen: None }
+    }
+
+    /// What was judged last.
+    pub(super) fn last(&self) -> &T {
+        &self.judged
     }
 
     /// This was judged by now.

@@ -31,6 +31,9 @@ use tokio::{
 /// How often the file is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(150);
 
+/// What could not be used is tried again after so long.
+const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
 /// What it is called where its path is nobody's business.
 const NAME: &str = "the tenants file";
 
@@ -154,6 +157,14 @@ pub(super) struct TenantsFile {
 /// What stands in the file, or why nothing does.
 type Text = Result<String, Vec<String>>;
 
+/// Whether a file seems to be written to its end: its last line ends, and there is not less in
+/// it than there was.
+fn looks_whole(before: &Text, there: &Text) -> bool {
+    let length = |text: &Text| text.as_ref().map_or(0, String::len);
+    let ends = there.as_ref().is_ok_and(|text| text.ends_with('\n'));
+    ends && length(there) >= length(before)
+}
+
 /// Does what a disk may hold up where that holds up nothing else.
 async fn off_the_runtime<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Vec<String>> + Send + 'static,
@@ -171,8 +182,9 @@ impl TenantsFile {
         door: impl FnOnce(bool, Callers, Arc<Member>) -> Door,
     ) -> anyhow::Result<(Arc<Self>, Settling<Text>)> {
         let path = auth.tenants_file.clone();
-        let text = path.as_deref().map(read_tenants).transpose().map_err(Unusable)?;
         let name = path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+        let text = path.as_deref().map(read_tenants).transpose();
+        let text = text.map_err(|error| Unusable(vec![format!("{name}: {error}")]))?;
         let roster = text.as_ref().map(|text| parse_tenants(&name, text)).transpose();
         let roster = roster.map_err(Unusable)?.unwrap_or_default();
         let callers = members.callers(&roster, None).map_err(Unusable)?;
@@ -196,6 +208,8 @@ impl TenantsFile {
         mut asked: Asked,
         mut hangups: Signal,
     ) -> Infallible {
+        let mut last: Result<(), Vec<String>> = Ok(());
+        let mut again_at = None;
         loop {
             let told = tokio::select! {
                 () = sleep(LOOK_EVERY) => None,
@@ -208,9 +222,14 @@ impl TenantsFile {
                 told.flatten().map(|told| told.send(Ok(())));
                 continue;
             };
-            let text = off_the_runtime(move || read_tenants(&path)).await;
-            let ends = text.as_ref().is_ok_and(|text| text.ends_with('\n'));
-            if told.is_none() && !settling.has_settled(&text, ends, Instant::now()) {
+            let read =
+                move || read_tenants(&path).map_err(|error| vec![format!("{NAME}: {error}")]);
+            let text = off_the_runtime(read).await;
+            let now = Instant::now();
+            let is_whole = looks_whole(settling.last(), &text);
+            // What is wrong may be with something that the file names.
+            let again = again_at.is_some_and(|at| now >= at);
+            if told.is_none() && !again && !settling.has_settled(&text, is_whole, now) {
                 continue;
             }
             settling.judged(text.clone());
@@ -221,7 +240,11 @@ impl TenantsFile {
                 }
                 Err(faults) => Err(faults),
             };
-            self.tell(&done);
+            again_at = done.is_err().then(|| now + TRY_AGAIN_AFTER);
+            if done != last || told.is_some() || done.is_ok() {
+                self.tell(&done);
+            }
+            last.clone_from(&done);
             told.flatten().map(|told| told.send(done));
         }
     }
@@ -273,5 +296,33 @@ impl TenantsFile {
     fn tell_expiry(&self) {
         let next = self.door.callers().keyring.next_expiry(SystemTime::now());
         self.members.metrics.callers.next_key_expires(next);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::settling::{LONG, SHORT};
+
+    /// A change is seen, has to stand for a while, and is judged when it is looked at next.
+    #[test]
+    fn a_change_is_in_force_within_a_second() {
+        for rest in [SHORT, LONG] {
+            assert!(2 * LOOK_EVERY + rest < Duration::from_secs(1), "{rest:?}");
+        }
+    }
+
+    #[test]
+    fn what_has_become_less_may_be_half_of_it() {
+        let check = |before: &str, there: &str, expected: bool| {
+            let text = |text: &str| Ok(text.to_owned());
+            assert_eq!(looks_whole(&text(before), &text(there)), expected, "{before:?} {there:?}");
+        };
+        check("a\nb\n", "a\nb\nc\n", true);
+        check("a\nb\n", "a\nc\n", true);
+        check("a\nb\n", "a\n", false);
+        check("a\nb\n", "a\nb\nc", false);
+        assert!(!looks_whole(&Ok(String::new()), &Err(Vec::new())));
+        assert!(looks_whole(&Err(Vec::new()), &Ok("a\n".to_owned())));
     }
 }

@@ -17,8 +17,10 @@ pub(super) struct CheckConfigArgs {
 pub(super) fn run(arguments: &CheckConfigArgs) -> Result<()> {
     let loaded = arguments.config.load(&[])?;
     if let Some(path) = &loaded.config.auth.tenants_file {
-        let text = read_tenants(path).map_err(Failure::Configuration)?;
-        parse_tenants(&path.display().to_string(), &text).map_err(Failure::Configuration)?;
+        let name = path.display().to_string();
+        let text = read_tenants(path)
+            .map_err(|error| Failure::Configuration(vec![format!("{name}: {error}")]))?;
+        parse_tenants(&name, &text).map_err(Failure::Configuration)?;
     }
     print(effective(&loaded).as_bytes())
 }

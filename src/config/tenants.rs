@@ -17,9 +17,9 @@ use crate::{
 use config::{Map, Value, ValueKind};
 use std::{collections::BTreeSet, path::Path, time::SystemTime};
 
-/// Reads the text of the file; or says everything that is wrong, a line each.
-pub fn read_tenants(path: &Path) -> Result<String, Vec<String>> {
-    read(path).map_err(|error| vec![format!("{}: cannot be read: {error}", path.display())])
+/// Reads the text of the file, or says why it cannot be read, without where it is.
+pub fn read_tenants(path: &Path) -> Result<String, String> {
+    read(path).map_err(|error| format!("cannot be read: {error}"))
 }
 
 /// What such a text says; or everything that is wrong with it, a line each, under this name.

@@ -241,6 +241,8 @@ impl Decoder {
         let (cap, tenant) = (tenant.max_document_bytes, &*tenant);
         options.max_bytes = Some(cap);
         let asker = Asker { tenant, caller, deadline, trail };
+        // Its body may have taken its time.
+        tenant.check_served()?;
         let (input, kind) = match &document {
             Document::Source(_) => (Input::Source, PoolKind::Fetch),
             Document::Content(_) | Document::Upload(_) => (Input::Content, PoolKind::Inline),

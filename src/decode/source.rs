@@ -160,8 +160,11 @@ impl<'a> Fetching<'a> {
             };
             let visit = self.attempt.as_mut().map(|attempt| attempt.visit.take());
             let Some(visit) = visit else {
-                // It was not asked again: what came of the last time says more.
-                return Err(self.not_fetched(last.unwrap_or(error)));
+                // It was not asked again: what came of the last time says more, unless it may not.
+                return Err(self.not_fetched(match (error, last) {
+                    (denied @ Error::Denied(_), _) => denied,
+                    (error, last) => last.unwrap_or(error),
+                }));
             };
             let left = self.until.saturating_duration_since(Instant::now());
             let before = self.attempt.as_ref().map_or(&[][..], |attempt| &attempt.asked);
@@ -188,6 +191,8 @@ impl<'a> Fetching<'a> {
         if is_retry {
             self.route = Route::new(self.source.target.clone(), decoder.limits.max_redirects);
             self.is_at(self.route.target());
+            // It may have been blocked while another was asked.
+            self.route.target().still_allowed().map_err(Error::Denied)?;
         }
         loop {
             let visit = decoder.fetcher.visit(self.route.target(), self.run.asker.caller, is_retry);

@@ -114,6 +114,15 @@ impl Decoder {
         self.switched.send_replace(());
     }
 
+    /// Does work for a tenant, unless it is disabled meanwhile.
+    pub async fn while_served<T>(
+        &self,
+        tenant: &Tenant,
+        work: impl Future<Output = Result<T, Stopped>>,
+    ) -> Result<T, Stopped> {
+        self.unless_stopped(tenant, None, work).await
+    }
+
     /// Does work for a tenant, unless the operator says meanwhile that it may not go on: for the
     /// tenant, or for the host that is being asked.
     pub(super) async fn unless_stopped<T>(

@@ -5,7 +5,7 @@ use crate::{
     decode::Tenant,
     failure::{Code, Failure},
     identity::{Credential, Issuer, Keyring, Principal, Unfit},
-    limit::{Caller, Held, Limiter, Ruled, Ruling, Terms, Unavailable},
+    limit::{Caller, Held, Limiter, Ruled, Ruling, Terms, Unavailable, Verdict},
     telemetry::{Backend, Decision, Head, Metrics, Record, TenantMetrics},
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
@@ -223,15 +223,18 @@ impl Door {
     /// call from there.
     fn check_failures(&self, client: IpAddr, record: &Record) -> Result<(), Failure> {
         let Some(limiter) = &self.limiter else { return Ok(()) };
-        let left = limiter.may_try(client.into(), self.anonymous.terms.whole(), record.began());
-        if left.is_allowed {
+        let terms = self.anonymous.terms.whole();
+        let Err(rate) = limiter.may_try(client.into(), terms, record.began()) else {
             return Ok(());
-        }
+        };
+        let verdict = Verdict { ruling: Ruling::RateLimited, rate, quota: None };
+        let (_, policy) = &self.anonymous.terms.whole;
+        record.trail.steps().allowance = Some(rate::allowance(policy, &verdict));
         self.metrics.callers.decided(Decision::RateLimited, Backend::Memory);
         let detail = "too many calls from your address had no valid credential; Retry-After says \
                       when one is looked at again";
         let failure = Failure::new(Code::RateLimited, detail);
-        Err(Failure { retry_after: Some(left.retry_after), ..failure })
+        Err(Failure { retry_after: Some(verdict.rate.retry_after), ..failure })
     }
 
     /// Lets a request pass or not, if that can be said at once, and notes on its record what

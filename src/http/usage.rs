@@ -44,7 +44,8 @@ fn of_tenant(member: &Member, today: Option<u64>) -> Value {
         "requests_per_minute": terms.rate.requests_per_minute(),
         "burst": terms.rate.burst(),
         "decodes_per_day": terms.decodes_per_day,
-        "decodes_today": today,
+        // Where they are not limited, nobody counts them by the day.
+        "decodes_today": terms.decodes_per_day.and(today),
         // Of this instance, since it started.
         "decodes": decodes.into_iter().collect::<std::collections::BTreeMap<_, _>>(),
     })

@@ -2,7 +2,14 @@
 
 use super::{Caller, Decision, RateLimiter, Terms, Unavailable, Valkey, Verdict};
 use crate::telemetry::Backend;
-use std::{borrow::Cow, sync::Arc, time::Instant};
+use std::{
+    borrow::Cow,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Instant,
+};
 
 /// Whom terms hold, and the terms.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +41,8 @@ pub struct Limiter {
     local: RateLimiter,
     /// Of addresses, those of their calls that had no valid credential.
     failures: RateLimiter,
+    /// Whether there ever was one: this is on the way of every call.
+    any_failed: AtomicBool,
     shared: Option<Shared>,
 }
 
@@ -81,13 +90,18 @@ impl Limiter {
 
     /// Whether an address has failed to say who it is so often that it is not listened to, and
     /// when it will be, as this process alone knows.
-    pub fn may_try(&self, caller: Caller, terms: &Terms, now: Instant) -> Decision {
-        self.failures.look(caller, terms, now)
+    pub fn may_try(&self, caller: Caller, terms: &Terms, now: Instant) -> Result<(), Decision> {
+        if !self.any_failed.load(Relaxed) {
+            return Ok(());
+        }
+        let left = self.failures.look(caller, terms, now);
+        left.is_allowed.then_some(()).ok_or(left)
     }
 
     /// An address has failed to say who it is.
     pub fn failed(&self, caller: Caller, terms: &Terms, now: Instant) {
         self.failures.decide(caller, terms, false, now);
+        self.any_failed.store(true, Relaxed);
     }
 
     /// How many decodes each has used of this day, where that can be said.

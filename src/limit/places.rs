@@ -27,6 +27,8 @@ pub struct Place {
     caller: Caller,
     waited: Duration,
     is_lent: bool,
+    /// Whether it was had again beyond the share of its caller.
+    is_extra: bool,
 }
 
 /// Why there is no place.
@@ -153,17 +155,16 @@ impl Places {
     }
 
     fn place(&self, caller: Caller, waited: Duration) -> Place {
-        Place { places: self.clone(), caller, waited, is_lent: false }
+        Place { places: self.clone(), caller, waited, is_lent: false, is_extra: false }
     }
 
     /// A caller's place comes free, for who is next.
-    fn leave(&self, caller: Caller) {
-        let next = self.queue().leave(caller, Instant::now);
-        match (next, &self.0.metrics) {
-            (Some(next), _) => self.give(next),
-            (None, Some(metrics)) => metrics.in_use.dec(),
-            (None, None) => {}
+    fn leave(&self, caller: Caller, is_extra: bool) {
+        let next = self.queue().leave(caller, is_extra, Instant::now);
+        if let Some(metrics) = &self.0.metrics {
+            metrics.in_use.add(i64::try_from(next.len()).unwrap_or(i64::MAX) - 1);
         }
+        next.into_iter().for_each(|next| self.give(next));
     }
 
     /// Gives a place to one who waits. Who does not any longer drops it, and it comes free
@@ -205,7 +206,7 @@ impl Drop for Waiting {
         if let Some(metrics) = &self.places.0.metrics {
             metrics.depth.dec();
         }
-        self.places.queue().give_up(self.caller, self.ticket);
+        self.places.queue().give_up(self.caller, self.ticket, Instant::now());
     }
 }
 
@@ -224,7 +225,7 @@ impl Place {
     pub fn lend(&mut self) {
         if !self.is_lent {
             self.is_lent = true;
-            self.places.leave(self.caller);
+            self.places.leave(self.caller, self.is_extra);
         }
     }
 
@@ -232,7 +233,7 @@ impl Place {
     pub fn take_back(&mut self) {
         if self.is_lent {
             self.is_lent = false;
-            self.places.queue().come_back(self.caller);
+            self.is_extra = self.places.queue().come_back(self.caller);
             if let Some(metrics) = &self.places.0.metrics {
                 metrics.in_use.inc();
             }
@@ -243,7 +244,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         if !self.is_lent {
-            self.places.leave(self.caller);
+            self.places.leave(self.caller, self.is_extra);
         }
     }
 }

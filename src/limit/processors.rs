@@ -15,8 +15,11 @@ use std::{
 pub struct Processors {
     turns: Places,
     count: usize,
-    /// The shortest wait for a turn since it was last asked for, in nanoseconds.
+    /// The shortest wait for a turn since it was last asked for, in nanoseconds: of those behind
+    /// whom others of their caller wait, or nobody,
     least_wait: AtomicU64,
+    /// and of all others.
+    least_wait_of_others: AtomicU64,
 }
 
 /// The turn of one; over when it is dropped.
@@ -38,14 +41,16 @@ impl Processors {
         let leaves_some = false;
         let (count, waiting) = (Self::count(), usize::MAX);
         let bounds = Bounds { places: count, waiting, max_wait: MAX_WAIT, leaves_some };
-        Self { turns: Places::new(bounds, None), count, least_wait: AtomicU64::new(NO_TURN) }
+        let none = || AtomicU64::new(NO_TURN);
+        let (least_wait, least_wait_of_others) = (none(), none());
+        Self { turns: Places::new(bounds, None), count, least_wait, least_wait_of_others }
     }
 
     /// Waits for a turn; none where turns are not taken any longer, which does not happen.
     pub async fn turn(&self, caller: Caller) -> Option<Turn> {
         let waiting = match self.turns.enter(caller) {
             Entry::Admitted(turn) => {
-                self.waited(Duration::ZERO);
+                note(&self.least_wait, Duration::ZERO);
                 return Some(turn);
             }
             Entry::Waits(waiting) => waiting,
@@ -54,26 +59,28 @@ impl Processors {
         let turn = waiting.place().await.ok()?;
         let (all, own) = self.turns.waiting_with(caller);
         // That one caller waits little says nothing of how long the line of another is.
-        if all == 0 || own > 0 {
-            self.waited(turn.waited());
-        }
+        let says_much = all == 0 || own > 0;
+        let least = if says_much { &self.least_wait } else { &self.least_wait_of_others };
+        note(least, turn.waited());
         Some(turn)
-    }
-
-    fn waited(&self, time: Duration) {
-        let time = u64::try_from(time.as_nanos()).unwrap_or(NO_TURN);
-        if time < self.least_wait.load(Relaxed) {
-            self.least_wait.fetch_min(time, Relaxed);
-        }
     }
 
     /// The shortest wait since this was last asked; endless where nobody had a turn though
     /// someone has one.
     pub(super) fn take_least_wait(&self) -> Duration {
+        let of_others = self.least_wait_of_others.swap(NO_TURN, Relaxed);
         match self.least_wait.swap(NO_TURN, Relaxed) {
             NO_TURN if self.turns.taken() < self.count => Duration::ZERO,
+            NO_TURN => Duration::from_nanos(of_others),
             time => Duration::from_nanos(time),
         }
+    }
+}
+
+fn note(least: &AtomicU64, wait: Duration) {
+    let wait = u64::try_from(wait.as_nanos()).unwrap_or(NO_TURN);
+    if wait < least.load(Relaxed) {
+        least.fetch_min(wait, Relaxed);
     }
 }
 

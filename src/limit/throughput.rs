@@ -17,7 +17,7 @@ pub(super) struct Throughput {
 #[derive(Debug, Default, Clone, Copy)]
 struct Span {
     full: Duration,
-    left: u32,
+    left: u64,
 }
 
 /// What was learned is of use for so many windows.
@@ -66,7 +66,7 @@ impl Throughput {
         if full < self.window {
             return None;
         }
-        let left = f64::from((before.left + self.now.left).max(1));
+        let left = (before.left + self.now.left).max(1) as f64;
         Some(full.mul_f64(places as f64 / left))
     }
 }

@@ -47,8 +47,7 @@ async fn what_the_readme_prints_is_what_curl_gets() {
 #[test]
 fn three_commands_lead_to_a_decode_that_a_key_opens() {
     let readme = include_str!("../../README.md");
-    let block =
-        Regex::new(r"(?ms)^```console\n(\$ blueprint-decoder keys new .*?)^```").expect("a regex");
+    let block = Regex::new(r"(?ms)^```console\n(\$ umask .*?)^```").expect("a regex");
     let block = block.captures(readme).expect("the commands")[1].to_owned();
     let (commands, printed): (Vec<&str>, Vec<&str>) =
         block.lines().partition(|line| line.starts_with("$ "));

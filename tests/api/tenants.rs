@@ -101,6 +101,32 @@ async fn who_is_told_to_reload_does_so_at_once_and_says_what_came_of_it() {
     assert!(faults.contains("tenant[0].name") && faults.contains("the tenants file:2"), "{faults}");
     assert!(!refused.text.contains("/tmp"), "{refused:?}");
     assert_eq!(app.decode_as(&new, &body()).await.status, 200);
+
+    fs::remove_file(file.path()).expect("removed");
+    let refused = app.admin_as(&ops, "POST", "/admin/reload").await;
+    refused.problem(422, "invalid_request");
+    assert!(
+        !refused.text.contains("/tmp") && !refused.text.contains("tenants.toml"),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn what_lacks_a_file_that_it_names_is_in_force_when_that_is_there() {
+    let (old, new) = (Key::new(), Key::new());
+    let file = TenantsFile::new(&of(&old));
+    let app = TestApp::start(&file.config()).await;
+    let named = file.folder().join("authorization");
+    let allow =
+        format!("allow = [{{ url = \"https://a.example\", authorization_file = {named:?} }}]");
+    let roster = Roster::default().tenant("league", &allow, &[(&new, "decoder")]);
+    file.write(roster.text());
+    app.metrics_when(|metrics| metrics["decoder_config_reload_success"] == 0.0).await;
+    assert_eq!(app.decode_as(&old, &body()).await.status, 200);
+
+    fs::write(&named, "Bearer x\n").expect("written");
+
+    until(&app, &new, 200).await;
 }
 
 #[tokio::test]

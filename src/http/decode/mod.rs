@@ -65,10 +65,10 @@ pub(super) async fn decode(
     State(decoding): State<Arc<Decoding>>,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let record = parts.extensions.get::<Arc<Record>>().cloned();
     let deadline = parts.extensions.get::<Deadline>().copied();
-    let admitted = parts.extensions.get::<Admitted>().cloned();
+    let admitted = parts.extensions.remove::<Admitted>();
     let (Some(record), Some(deadline), Some(admitted)) = (record, deadline, admitted) else {
         return Err(Failure::internal("a request without its layers").into());
     };
@@ -261,7 +261,10 @@ impl Answer {
             let (output, max_bytes) = (job.output, Some(decoding.limits.max_response_bytes));
             let mut form = Ndjson::new(taken.clone(), heading, output, max_bytes);
             let reply = Reply { form: &mut form, is_taken: &|waker| taken.are_taken(waker) };
-            let done = decoding.decoder.decode(job, reply, &record.trail).await;
+            let (decoder, tenant) = (&decoding.decoder, Arc::clone(&job.tenant));
+            // However slowly it is read.
+            let done = decoder.while_served(&tenant, decoder.decode(job, reply, &record.trail));
+            let done = Box::pin(done).await;
             let failure = match done {
                 Ok(Done { place, .. }) => return Ok(place),
                 Err(stopped) => failure(stopped),

@@ -35,6 +35,8 @@ pub struct Queue<W> {
     /// How many places are given out: all, unless that is more than the machine can bear.
     allowed: usize,
     taken: usize,
+    /// How many of these are beyond the share of who has them.
+    extra: usize,
     /// How many callers have one or more.
     holders: usize,
     waiting: usize,
@@ -105,6 +107,7 @@ impl<W> Queue<W> {
             bounds,
             allowed: bounds.places,
             taken: 0,
+            extra: 0,
             holders: 0,
             waiting: 0,
             lines: HashMap::new(),
@@ -143,7 +146,8 @@ impl<W> Queue<W> {
             Entry::Occupied(line) => line.get().held,
             Entry::Vacant(_) => 0,
         };
-        let given = Given { taken: self.taken, holders: self.holders, allowed: self.allowed };
+        let taken = self.taken - self.extra;
+        let given = Given { taken, holders: self.holders, allowed: self.allowed };
         if given.leaves_one_for(held, self.bounds) {
             line.or_default().held += 1;
             self.holders += usize::from(held == 0);
@@ -176,10 +180,16 @@ impl<W> Queue<W> {
         Arrival::Waits { ticket: self.tickets, displaced }
     }
 
-    /// A caller's place comes free. Who has one next: they must take it, or leave in their
-    /// turn.
-    pub fn leave(&mut self, caller: Caller, clock: impl Fn() -> Instant) -> Option<Next<W>> {
+    /// A caller's place comes free, which may have been one beyond its share. Who has one next:
+    /// they must take it, or leave in their turn.
+    pub fn leave(
+        &mut self,
+        caller: Caller,
+        is_extra: bool,
+        clock: impl Fn() -> Instant,
+    ) -> Vec<Next<W>> {
         self.taken -= 1;
+        self.extra -= usize::from(is_extra);
         if let Entry::Occupied(mut line) = self.lines.entry(caller) {
             line.get_mut().held -= 1;
             self.holders -= usize::from(line.get().held == 0);
@@ -188,21 +198,26 @@ impl<W> Queue<W> {
             }
         }
         if self.waiting == 0 && self.taken + 1 < self.allowed {
-            return None;
+            return Vec::new();
         }
         let now = clock();
-        let next = self.next(now);
+        let next = self.all_next(now);
         self.throughput.left(now, self.is_short());
         next
     }
 
     /// One who left has a place again, whether or not there is one: there may be more
-    /// taken than there are, until some leave.
-    pub fn come_back(&mut self, caller: Caller) {
+    /// taken than there are, until some leave. True where it is one beyond its share, which
+    /// must not be at the expense of others.
+    pub fn come_back(&mut self, caller: Caller) -> bool {
+        let held = self.lines.get(&caller).map_or(0, |line| line.held);
+        let is_extra = !self.given().leaves_one_for(held, self.bounds);
+        self.extra += usize::from(is_extra);
         self.taken += 1;
         let held = &mut self.lines.entry(caller).or_default().held;
         self.holders += usize::from(*held == 0);
         *held += 1;
+        is_extra
     }
 
     /// Gives out half of those that are taken, but no less than `least`: nobody has to go,
@@ -218,7 +233,7 @@ impl<W> Queue<W> {
     /// Gives out a little more again, up to all. Who has a place now, as in `leave`.
     pub fn widen(&mut self, now: Instant) -> Vec<Next<W>> {
         self.allowed = (self.allowed + self.allowed.div_ceil(16)).min(self.bounds.places);
-        let next = std::iter::from_fn(|| self.next(now)).collect();
+        let next = self.all_next(now);
         if !self.is_short() {
             self.throughput.free(now);
         }
@@ -236,7 +251,7 @@ impl<W> Queue<W> {
     }
 
     /// One who waits does so no longer. False where they are not waiting.
-    pub fn give_up(&mut self, caller: Caller, ticket: u64) -> bool {
+    pub fn give_up(&mut self, caller: Caller, ticket: u64, now: Instant) -> bool {
         let Some(line) = self.lines.get_mut(&caller) else { return false };
         let Some(at) = line.waiters.iter().position(|waiter| waiter.ticket == ticket) else {
             return false;
@@ -244,6 +259,9 @@ impl<W> Queue<W> {
         line.waiters.remove(at);
         self.waiting -= 1;
         self.end_turns_if_empty(caller);
+        if !self.is_short() {
+            self.throughput.free(now);
+        }
         true
     }
 
@@ -252,9 +270,20 @@ impl<W> Queue<W> {
         self.taken >= self.allowed || self.waiting > 0
     }
 
+    /// Gives places to all in turn who may have one.
+    fn all_next(&mut self, now: Instant) -> Vec<Next<W>> {
+        std::iter::from_fn(|| self.next(now)).collect()
+    }
+
+    fn given(&self) -> Given {
+        // Those beyond a share are not there, as far as others are concerned.
+        let taken = self.taken - self.extra;
+        Given { taken, holders: self.holders, allowed: self.allowed }
+    }
+
     /// Gives a place to the next one in turn who may have it.
     fn next(&mut self, now: Instant) -> Option<Next<W>> {
-        let given = Given { taken: self.taken, holders: self.holders, allowed: self.allowed };
+        let given = self.given();
         let may_have_one = |caller: &Caller| {
             let held = self.lines.get(caller).map_or(0, |line| line.held);
             given.leaves_one_for(held, self.bounds)

@@ -19,14 +19,14 @@ fn leave(
     number: u32,
     now: Instant,
 ) -> Option<(&'static str, Instant)> {
-    queue.leave(caller(number), || now).map(|next| (next.waiter, next.since))
+    queue.leave(caller(number), false, || now).pop().map(|next| (next.waiter, next.since))
 }
 
 /// Who is next, and so on until nobody is: each leaves in their turn.
 fn all_leave(queue: &mut Queue<&'static str>, first: u32, now: Instant) -> Vec<&'static str> {
     let mut leaves = caller(first);
     let next = || {
-        let next = queue.leave(leaves, || now)?;
+        let next = queue.leave(leaves, false, || now).pop()?;
         leaves = next.caller;
         Some(next.waiter)
     };
@@ -72,10 +72,10 @@ fn who_gives_up_is_passed_over() {
         queue.arrive(caller(number), || now, || name);
     }
 
-    assert!(queue.give_up(caller(2), 2));
-    assert!(!queue.give_up(caller(2), 2));
-    assert!(!queue.give_up(caller(1), 2));
-    assert!(queue.give_up(caller(1), 1));
+    assert!(queue.give_up(caller(2), 2, now));
+    assert!(!queue.give_up(caller(2), 2, now));
+    assert!(!queue.give_up(caller(1), 2, now));
+    assert!(queue.give_up(caller(1), 1, now));
 
     assert_eq!(queue.waiting(), 1);
     assert_eq!(all_leave(&mut queue, 0, now), ["a2"]);
@@ -160,11 +160,12 @@ fn who_comes_back_has_a_place_and_whoever_leaves_then_is_not_followed() {
     queue.arrive(caller(1), || now, || "a");
 
     assert_eq!(leave(&mut queue, 1, now), Some(("a", now)));
-    queue.come_back(caller(1));
+    assert!(queue.come_back(caller(1)));
     queue.arrive(caller(1), || now, || "b");
     assert_eq!(queue.taken(), 2);
     assert_eq!(leave(&mut queue, 1, now), None);
-    assert_eq!(leave(&mut queue, 1, now), Some(("b", now)));
+    let next = queue.leave(caller(1), true, || now).pop().map(|next| next.waiter);
+    assert_eq!(next, Some("b"));
     assert_eq!(leave(&mut queue, 1, now), None);
     assert_eq!(queue.taken(), 0);
 }
@@ -257,8 +258,8 @@ fn who_has_many_makes_room_for_who_has_few_as_they_leave() {
     for _ in 0..200 {
         arrive(&mut queue, 2);
         arrive(&mut queue, 2);
-        queue.leave(caller(1), || now);
-        queue.leave(caller(2), || now);
+        queue.leave(caller(1), false, || now);
+        queue.leave(caller(2), false, || now);
     }
     let (first, second) = (held(&queue, 1), held(&queue, 2));
     assert!(first.abs_diff(second) <= 4, "{first} {second}");
@@ -307,8 +308,68 @@ fn who_has_none_does_not_wait_until_those_are_through_who_have_too_many() {
     }
     assert!(matches!(arrive(&mut queue, 5), Arrival::Waits { .. }));
     // Who has had theirs has the next one at once, the first one not yet.
-    let next = queue.leave(caller(3), || now).map(|next| next.caller);
+    let next = queue.leave(caller(3), false, || now).pop().map(|next| next.caller);
     assert_eq!(next, Some(caller(3)));
-    let next = queue.leave(caller(1), || now);
-    assert_eq!(next, None);
+    assert_eq!(queue.leave(caller(1), false, || now), []);
+}
+
+#[test]
+fn who_gives_up_leaves_no_time_behind_that_counts_against_others() {
+    let (mut queue, now) = (queue(9, 9), Instant::now());
+    let arrive = |queue: &mut Queue<_>, number, now| queue.arrive(caller(number), || now, || "x");
+    for _ in 0..8 {
+        assert_eq!(arrive(&mut queue, 1, now), Arrival::Admitted);
+    }
+    assert_eq!(arrive(&mut queue, 1, now), waits(1));
+    assert!(queue.give_up(caller(1), 1, now));
+    let later = now + Duration::from_secs(3600);
+    for _ in 0..4 {
+        queue.leave(caller(1), false, || later);
+    }
+
+    for number in 2..=6 {
+        assert_eq!(arrive(&mut queue, number, later), Arrival::Admitted);
+    }
+    // Of an hour in which one waited, nobody would be let wait.
+    assert_eq!(arrive(&mut queue, 7, later), waits(2));
+    assert_eq!(arrive(&mut queue, 8, later), waits(3));
+}
+
+#[test]
+fn what_is_had_again_beyond_a_share_is_not_at_the_expense_of_others() {
+    let (mut queue, now) = (queue(9, 9), Instant::now());
+    let arrive = |queue: &mut Queue<_>, number| queue.arrive(caller(number), || now, || "x");
+    // Lent, so that there is always room for the next one.
+    for _ in 0..20 {
+        assert_eq!(arrive(&mut queue, 1), Arrival::Admitted);
+        queue.leave(caller(1), false, || now);
+    }
+    let extra = (0..20).filter(|_| queue.come_back(caller(1))).count();
+
+    assert_eq!((extra, queue.taken()), (12, 20));
+    assert_eq!(arrive(&mut queue, 2), Arrival::Admitted);
+    assert!(matches!(arrive(&mut queue, 1), Arrival::Waits { .. }));
+    for _ in 0..12 {
+        queue.leave(caller(1), true, || now);
+    }
+    assert_eq!((queue.taken(), queue.extra), (9, 0));
+}
+
+#[test]
+fn as_many_go_on_as_may() {
+    let (mut queue, now) = (queue(18, 99), Instant::now());
+    let arrive = |queue: &mut Queue<_>, number| queue.arrive(caller(number), || now, || "x");
+    for number in [1, 2].repeat(30) {
+        arrive(&mut queue, number);
+    }
+    // Whoever waits may have none at that moment, whichever leaves.
+    for number in [1, 2, 2, 1, 1, 1, 2].repeat(3) {
+        queue.leave(caller(number), false, || now);
+        for number in [1, 2] {
+            let held = queue.lines[&caller(number)].held;
+            let is_waiting = queue.waiting_of(caller(number)) > 0;
+            let may_have_one = queue.given().leaves_one_for(held, queue.bounds);
+            assert!(!(is_waiting && may_have_one), "{number}: {held} of {}", queue.taken());
+        }
+    }
 }

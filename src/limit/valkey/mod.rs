@@ -90,19 +90,25 @@ impl Valkey {
     /// Connects, and connects again when the connection is of no use, for ever. To be run
     /// once.
     pub async fn keep_connected(&self) -> Infallible {
-        let (mut pause, mut is_known) = (FIRST_PAUSE, false);
+        let (mut pause, mut known) = (FIRST_PAUSE, None);
         loop {
             let lasted = match self.dial.connect(&self.questions).await {
-                Ok(link) => self.use_up(link).await,
+                Ok(link) => {
+                    let lasted = self.use_up(link).await;
+                    known = self.why_down();
+                    lasted
+                }
                 Err(why) => {
-                    if !is_known {
+                    // Each reason once, until it is another one.
+                    let reason = Some(why.to_string());
+                    if known != reason {
                         log_down(&why);
                     }
+                    known = reason;
                     self.state.send_replace(State::Down(why));
                     Duration::ZERO
                 }
             };
-            is_known = true;
             if lasted >= LONGEST_PAUSE {
                 pause = FIRST_PAUSE;
             } else {
