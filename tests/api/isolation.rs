@@ -239,15 +239,15 @@ async fn a_source_of_another_is_denied_like_one_of_nobodys() {
         answer.text
     };
 
-    let anothers = of(scene.depot("/guns")).await;
+    let of_another = of(scene.depot("/guns")).await;
     let nobodys = of(scene.depot("/guns").replace("depot", "attic")).await;
 
-    assert_eq!(anothers, nobodys);
+    assert_eq!(of_another, nobodys);
     let port = scene.arsenal.address().port().to_string();
     let garden = scene.botanic.address().port().to_string();
-    let anothers = of(scene.garden("/guns").replace(&garden, &port)).await;
+    let of_another = of(scene.garden("/guns").replace(&garden, &port)).await;
     let nobodys = of(scene.garden("/guns").replace(&garden, "1")).await;
-    assert_eq!(anothers, nobodys);
+    assert_eq!(of_another, nobodys);
 }
 
 /// `r` of `requests` and of `decodes`.

@@ -80,7 +80,7 @@ pub(super) async fn decode(
     }
     let (tenant, caller) = (&*admitted.member.tenant, admitted.caller);
     let asker = Asker { tenant, caller, deadline: Some(deadline), trail: &record.trail };
-    let entrance = Entrance { decoder: &decoding.decoder, asker };
+    let entrance = Entrance { decoder: &decoding.decoder, admitted: &admitted, asker };
     let mut place = None;
     if is_surely_handed_over(kind, &parts.headers) {
         match entrance.enter().await {
@@ -88,7 +88,7 @@ pub(super) async fn decode(
             Err(failure) => return Ok(unread_refusal(failure, &parts, body)),
         }
     }
-    let read = read(&decoding, &parts, kind, body, &mut place, &entrance, &admitted, &record);
+    let read = read(&decoding, &parts, kind, body, &mut place, &entrance, &record);
     let (document, options) = match timeout_at(deadline.at.into(), read).await {
         Ok(read) => read.map_err(|failure| forbidden(failure, &record))?,
         Err(_) => return Err(deadline.passed(&record.trail).into()),
@@ -137,6 +137,7 @@ fn forbidden(failure: Failure, record: &Record) -> Failure {
 /// The way to a place for a document that is handed over.
 struct Entrance<'a> {
     decoder: &'a Decoder,
+    admitted: &'a Admitted,
     asker: Asker<'a>,
 }
 
@@ -172,7 +173,6 @@ async fn read(
     body: Body,
     place: &mut Option<Place>,
     entrance: &Entrance<'_>,
-    admitted: &Admitted,
     record: &Record,
 ) -> Result<(Document, Options), Failure> {
     let headers = &parts.headers;
@@ -192,10 +192,12 @@ async fn read(
             let cap = decoding.limits.max_request_bytes;
             let bytes = arriving(body).whole(cap, place, LONGEST_WITH_SOURCE, entrance).await?;
             let query = parts.uri.query().filter(|query| !query.is_empty());
-            let parse = || json::parse(&bytes, query, decoding, admitted, record);
+            let parse = || json::parse(&bytes, query, decoding, entrance.admitted, record);
             let Asked { document, options } = match bytes.len() {
                 ..HEAVY => parse()?,
-                HEAVY.. => Box::pin(decoding.decoder.heavily(admitted.caller, parse)).await?,
+                HEAVY.. => {
+                    Box::pin(decoding.decoder.heavily(entrance.admitted.caller, parse)).await?
+                }
             };
             Ok((document, options))
         }
