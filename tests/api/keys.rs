@@ -149,8 +149,11 @@ async fn a_tenants_file_of_no_use_ends_the_start_and_says_all_that_is_wrong() {
         }
     };
     check("", &["tenants.toml: there is nobody in it"]).await;
-    check("[[tenant]]\nlabel = \"x\"\n", &["tenant[0].name", "tenant[0].label = ", "tenants.toml:2"])
-        .await;
+    check(
+        "[[tenant]]\nlabel = \"x\"\n",
+        &["tenant[0].name", "tenant[0].label = ", "tenants.toml:2"],
+    )
+    .await;
     check("[[tenant]", &["tenants.toml:1"]).await;
     let gone = "[[tenant]]\nname = \"x\"\nallow = [{ url = \"https://a.example\", \
                 authorization_file = \"/nowhere\" }]\n";
