@@ -192,6 +192,7 @@ impl TenantsFile {
         let door = Arc::new(door(auth.mode == Mode::Required, callers, anonymous));
         let file = Arc::new(Self { path, members, door, readiness });
         file.switch(&roster, &file.door.callers());
+        file.count(&file.door.callers());
         file.tell_expiry();
         Ok((file, Settling::new(Ok(text.unwrap_or_default()))))
     }
@@ -254,10 +255,10 @@ impl TenantsFile {
         let before = self.door.callers();
         let callers = self.members.callers(&roster, Some(&before))?;
         let is_gone = |member: &&Arc<Member>| callers.member(&member.tenant.name).is_none();
-        let gone: Vec<_> = before.members.iter().filter(is_gone).collect();
-        for member in gone {
+        for member in before.members.iter().filter(is_gone) {
             self.members.metrics.callers.forget_tenant(&member.tenant.name);
         }
+        self.count(&callers);
         // What is switched off is off before anyone is let in by the new file.
         self.switch(&roster, &callers);
         self.door.replace(callers);
@@ -272,6 +273,13 @@ impl TenantsFile {
             member.tenant.serve(!entry.disabled);
         }
         self.members.decoding.decoder.block(roster.blocked_hosts.clone());
+    }
+
+    /// The rules of all of them have series, and no others.
+    fn count(&self, callers: &Callers) {
+        let members = callers.members.iter().chain([self.door.anonymous()]);
+        let rules = members.flat_map(|member| member.tenant.rules()).map(str::to_owned);
+        self.members.metrics.callers.rules(&rules.collect());
     }
 
     fn tell(&self, done: &Result<(), Vec<String>>) {

@@ -62,6 +62,11 @@ impl Tenant {
         &self.reach
     }
 
+    /// The names of the rules under which documents are fetched for it.
+    pub fn rules(&self) -> impl Iterator<Item = &str> {
+        self.reach.policy.rules().iter().map(|named| named.name.as_str())
+    }
+
     /// From now on it is served or is not, also what it is waiting for; see
     /// [`Decoder::switched`].
     pub fn serve(&self, is_served: bool) {

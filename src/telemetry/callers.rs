@@ -7,7 +7,8 @@ use super::{
 use crate::failure::Outcome;
 use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use std::{
-    sync::Arc,
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, PoisonError, RwLock},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -18,6 +19,9 @@ pub struct CallerMetrics {
     /// Whether what rates and quotas are counted in is there.
     pub backend_up: IntGauge,
     tenant_decodes: IntCounterVec,
+    rule_decodes: IntCounterVec,
+    /// By name; none but those that the operator has written.
+    rules: RwLock<HashMap<String, ByOutcome>>,
     /// Of whoever need not say who they are, or did not.
     pub anonymous: Arc<TenantMetrics>,
     /// Whether the tenants file could be used when it was last read.
@@ -30,18 +34,21 @@ pub struct CallerMetrics {
 pub struct TenantMetrics {
     /// What it is called.
     pub name: String,
-    /// By outcome.
-    decodes: [IntCounter; 4],
+    decodes: ByOutcome,
 }
+
+/// Decodes by outcome.
+type ByOutcome = [IntCounter; 4];
 
 /// The tenant of those who are not known.
 pub const ANONYMOUS: &str = "anonymous";
 
 const TENANT_DECODES: &str = "decoder_tenant_decodes_total";
+const RULE_DECODES: &str = "decoder_rule_decodes_total";
 const EXPIRY: &str = "decoder_expiry_timestamp_seconds";
 
 /// The families that tell of tenants.
-pub(super) const OF_TENANTS: [&str; 2] = [TENANT_DECODES, EXPIRY];
+pub(super) const OF_TENANTS: [&str; 3] = [TENANT_DECODES, RULE_DECODES, EXPIRY];
 
 impl CallerMetrics {
     pub(super) fn new(r: &Registry) -> Result<Self, prometheus::Error> {
@@ -57,6 +64,8 @@ impl CallerMetrics {
         };
         let help = "Decodes of each tenant.";
         let tenant_decodes = counters(r, TENANT_DECODES, help, &["tenant", "outcome"])?;
+        let help = "Decodes of documents that a rule allows to be fetched.";
+        let rule_decodes = counters(r, RULE_DECODES, help, &["rule", "outcome"])?;
         let expiry =
             Opts::new(EXPIRY, "When the next one expires that has not; absent where none does.");
         let metrics = Self {
@@ -68,6 +77,8 @@ impl CallerMetrics {
             )?,
             anonymous: Arc::new(TenantMetrics::new(&tenant_decodes, ANONYMOUS)),
             tenant_decodes,
+            rule_decodes,
+            rules: RwLock::default(),
             reload_success: gauge(
                 r,
                 "decoder_config_reload_success",
@@ -97,9 +108,30 @@ impl CallerMetrics {
 
     /// There is no such tenant any more.
     pub fn forget_tenant(&self, name: &str) {
-        for outcome in Outcome::ALL {
-            // One that was never there is as good as gone.
-            let _ = self.tenant_decodes.remove_label_values(&[name, outcome.as_str()]);
+        forget(&self.tenant_decodes, name);
+    }
+
+    /// From now on there are rules of these names, and no others.
+    pub fn rules(&self, names: &BTreeSet<String>) {
+        let mut rules = self.rules.write().unwrap_or_else(PoisonError::into_inner);
+        rules.retain(|name, _| {
+            let is_there = names.contains(name);
+            if !is_there {
+                forget(&self.rule_decodes, name);
+            }
+            is_there
+        });
+        for name in names {
+            let make = || by_outcome(&self.rule_decodes, name);
+            rules.entry(name.clone()).or_insert_with(make);
+        }
+    }
+
+    /// A decode ended so, of a document that this rule allows. One that is gone counts no more.
+    pub fn rule_decoded(&self, name: &str, outcome: Outcome) {
+        let rules = self.rules.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(decodes) = rules.get(name) {
+            decodes[outcome as usize].inc();
         }
     }
 
@@ -121,8 +153,7 @@ impl CallerMetrics {
 
 impl TenantMetrics {
     fn new(decodes: &IntCounterVec, name: &str) -> Self {
-        let of = |outcome: Outcome| decodes.with_label_values(&[name, outcome.as_str()]);
-        Self { name: name.to_owned(), decodes: Outcome::ALL.map(of) }
+        Self { name: name.to_owned(), decodes: by_outcome(decodes, name) }
     }
 
     /// A decode ended so.
@@ -133,6 +164,17 @@ impl TenantMetrics {
     /// How many have ended so.
     pub fn decodes(&self, outcome: Outcome) -> u64 {
         self.decodes[outcome as usize].get()
+    }
+}
+
+fn by_outcome(decodes: &IntCounterVec, name: &str) -> ByOutcome {
+    Outcome::ALL.map(|outcome| decodes.with_label_values(&[name, outcome.as_str()]))
+}
+
+fn forget(decodes: &IntCounterVec, name: &str) {
+    for outcome in Outcome::ALL {
+        // One that was never there is as good as gone.
+        let _ = decodes.remove_label_values(&[name, outcome.as_str()]);
     }
 }
 

@@ -5,6 +5,7 @@
 
 use super::{
     callers::{CallerMetrics, OF_TENANTS},
+    confines::Confines,
     labels::{
         FetchResult, Input, Phase, PoolKind, Retry, RouteLabels, SECURITY_EVENTS, endings, no_code,
     },
@@ -217,6 +218,7 @@ impl Metrics {
         info.with_label_values(&[env!("CARGO_PKG_VERSION"), env!("DECODER_COMMIT")]).set(1);
         registry.register(Box::new(ProcessCollector::for_self()))?;
         registry.register(Box::new(NetworkBytes::new()?))?;
+        Confines::register(&registry)?;
         Ok(metrics)
     }
 

@@ -7,6 +7,7 @@
 //! Nothing here ever holds a secret, a document, a query string or a credential.
 
 mod callers;
+mod confines;
 mod labels;
 pub mod log;
 mod metrics;

@@ -189,6 +189,9 @@ impl Record {
         let (code, blame) = (failure.map(|of| of.code), failure.map(|of| of.blame));
         metrics.decode(outcome, code, blame, input).inc();
         self.tenant().decoded(outcome);
+        if let Some(rule) = &steps.rule {
+            metrics.callers.rule_decoded(rule, outcome);
+        }
         let took = steps.complete.unwrap_or(self.began).elapsed();
         metrics.decode_took(outcome, input, took);
         metrics.secrets_recovered.inc_by(steps.secrets);

@@ -397,3 +397,36 @@ async fn a_tenant_that_is_gone_leaves_no_series() {
         metrics.contains_key("decoder_tenant_decodes_total{outcome=\"success\",tenant=\"league\"}")
     );
 }
+
+#[tokio::test]
+async fn decodes_are_counted_by_rule_and_a_rule_that_is_gone_leaves_no_series() {
+    let (key, ops) = (Key::new(), Key::new());
+    // Nobody listens there.
+    let rule = "allow = [{ url = \"http://127.0.0.1:9\", name = \"docs\", \
+                addresses = [\"127.0.0.1:9\"] }]";
+    let roster = |more: &str| {
+        let keys = [(&key, "decoder")];
+        Roster::default().tenant("league", more, &keys).staff(&ops, "operator")
+    };
+    let file = TenantsFile::new(&roster(rule));
+    let app = TestApp::start(&(file.config() + "[egress]\nattempts = 1\n")).await;
+    let decodes = |rule: &str, outcome: &str| {
+        format!("decoder_rule_decodes_total{{outcome=\"{outcome}\",rule=\"{rule}\"}}")
+    };
+
+    let source = json!({ "source": "http://127.0.0.1:9/" });
+    app.decode_as(&key, &source).await.problem(424, "source_failed");
+    // No rule had to do with it.
+    assert_eq!(app.decode_as(&key, &body()).await.status, 200);
+
+    let metrics = app.metrics().await;
+    assert_eq!(metrics[&decodes("docs", "failed")], 1.0);
+    assert_eq!(metrics[&decodes("docs", "success")], 0.0);
+    // That of everyone, which this tenant does not have.
+    assert_eq!(metrics[&decodes("rule-1", "failed")], 0.0);
+    file.write(roster("").text());
+    assert_eq!(app.admin_as(&ops, "POST", "/admin/reload").await.status, 200);
+    let metrics = app.metrics().await;
+    assert!(!metrics.keys().any(|series| series.contains("rule=\"docs\"")), "{metrics:?}");
+    assert!(metrics.contains_key(&decodes("rule-1", "failed")));
+}
