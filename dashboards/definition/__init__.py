@@ -1,0 +1,1 @@
+"""What the dashboards say, in words that are shorter than Grafana's."""
