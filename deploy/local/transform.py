@@ -19,7 +19,7 @@ is not there, or when an address beyond loopback is left.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 _UNITS = {
     "ms": 1,
@@ -33,6 +33,10 @@ _UNITS = {
 _DURATION = r"(?:[0-9]+(?:ms|[smhdwy]))+"
 _END = r"(?= *(?:#.*)?$)"
 _SECRETS = "/etc/alertmanager/secrets/"
+_FINDERS = (
+    "(?:[a-z_]+_sd_configs|static_configs|relabel_configs"
+    "|scheme|tls_config|authorization|basic_auth)"
+)
 # Beyond loopback: any scheme and host, and any host with a port.
 _ADDRESS = re.compile(r"""\bhttps?://([^/\s'"]+)|\b([a-z0-9-]+(?:\.[a-z0-9-]+)+):[0-9]+\b""")
 
@@ -77,10 +81,10 @@ def alertmanager(
     receiver_url: str,
     smtp: str,
     secrets_dir: str,
-    templates_dir: str,
 ) -> str:
     """The configuration of Alertmanager; `smtp` is `127.0.0.1:port`, `receiver_url` the address
-    of receiver.py without a path. What `secrets` gives is to be in `secrets_dir`."""
+    of receiver.py without a path. What `secrets` gives is to be in `secrets_dir`, and the folder
+    `templates` beside the file."""
     times = r"(?:resolve_timeout|group_wait|group_interval|repeat_interval)"
     text = _change(
         rf"(?m)^( *{times}: *)({_DURATION}){_END}",
@@ -99,7 +103,6 @@ def alertmanager(
         text,
     )
     text = _change(re.escape(_SECRETS), lambda _: f"{secrets_dir}/", text)
-    text = _change(r"(?m)^( *- )templates/", lambda found: f"{found[1]}{templates_dir}/", text)
     return _on_loopback(text)
 
 
@@ -116,39 +119,37 @@ def secrets(receiver_url: str) -> dict[str, str]:
 def prometheus(
     text: str,
     faster: float,
-    targets: Mapping[str, Sequence[str]],
-    alertmanagers: Sequence[str],
+    decoders: Sequence[str],
+    node: str,
+    alertmanager: str,
     rules_glob: str,
 ) -> str:
-    """The configuration of Prometheus; `targets` has the `host:port`s of every job in it.
+    """The configuration of Prometheus; addresses are `127.0.0.1:port`.
 
-    How targets are found, and what is made of what the finder tells of them, gives way to lists:
-    the keys `…_sd_configs`, `static_configs` and `relabel_configs`, and how to reach the targets,
-    `scheme`, `tls_config`, `authorization`, `basic_auth`.
+    How the targets of a job are found, what is made of what the finder tells of them, and how they
+    are spoken to gives way to a list: the keys `…_sd_configs`, `static_configs`,
+    `relabel_configs`, `scheme`, `tls_config`, `authorization` and `basic_auth`.
     """
     text = _change(
         rf"(?m)^( *(?:scrape_interval|evaluation_interval): *)({_DURATION}){_END}",
         lambda found: found[1] + duration(found[2], faster),
         text,
     )
-    text = _without(text, r"scrape_timeout")  # by itself: 10s, clipped to the interval
-    found_by = r"[a-z_]+_sd_configs|static_configs|relabel_configs"
-    text = _without(text, rf"(?:{found_by}|scheme|tls_config|authorization|basic_auth)")
-    missing = set(targets)
-
-    def with_targets(found: re.Match[str]) -> str:
-        indent, job = found[1], found[2]
-        missing.discard(job)
-        return f"{found[0]}\n{indent}  static_configs: [{{targets: {_list(targets[job])}}}]"
-
-    text = _change(rf"(?m)^( *)- job_name: *['\"]?([\w-]+)['\"]?{_END}", with_targets, text)
-    if missing:
-        raise ValueError(f"no job is called {sorted(missing)}")
+    text = _without(text, "scrape_timeout")  # its default is ten seconds, clipped to the interval
+    for job, targets in (("decoder", decoders), ("node", [node]), ("alertmanager", [alertmanager])):
+        text = _change(
+            rf"(?m)^( *)- job_name: *['\"]?{job}['\"]? *(?:#.*)?$(?:\n(?:\1 .*)?)*",
+            lambda found, targets=targets: (
+                _without(found[0], _FINDERS).rstrip()
+                + f"\n{found[1]}  static_configs: [{{targets: {_list(targets)}}}]\n\n"
+            ),
+            text,
+        )
     text = _change(
         r"(?m)^( *)alertmanagers: *(?:\n\1[ -].*)+",
         lambda found: (
             f"{found[1]}alertmanagers:\n"
-            f"{found[1]}  - static_configs: [{{targets: {_list(alertmanagers)}}}]"
+            f"{found[1]}  - static_configs: [{{targets: {_list([alertmanager])}}}]"
         ),
         text,
     )
@@ -173,7 +174,7 @@ def prometheus_flags(faster: float) -> list[str]:
     ]
 
 
-def _change(where: str, to, text: str) -> str:
+def _change(where: str, to: Callable[[re.Match[str]], str], text: str) -> str:
     text, count = re.subn(where, to, text)
     if count == 0:
         raise ValueError(f"nothing looks like {where}")
@@ -181,7 +182,7 @@ def _change(where: str, to, text: str) -> str:
 
 
 def _without(text: str, key: str) -> str:
-    """Without these keys and what is below them."""
+    """Without the keys that this matches, and what is below them."""
     kept, below = [], None
     for line in text.splitlines(keepends=True):
         indent = len(line) - len(line.lstrip(" "))

@@ -1,0 +1,141 @@
+"""Real programs on loopback, for the checks beside this file: started, waited for, stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCAL = ROOT / "deploy/local"
+sys.path.insert(0, str(LOCAL))
+
+Found = TypeVar("Found")
+
+PACKAGES = {
+    "prometheus": "prometheus",
+    "promtool": "prometheus",
+    "prometheus-alertmanager": "prometheus-alertmanager",
+    "amtool": "prometheus-alertmanager",
+    "jq": "jq",
+}
+
+
+def tool(name: str) -> str:
+    """Where a program is. A check without its tool fails; it is never skipped."""
+    found = shutil.which(name)
+    if found is None:
+        sys.exit(f"{name} is missing: apt-get install -y {PACKAGES[name]}")
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def call(url: str, body: Any = None, seconds: float = 30) -> Any:
+    """GETs JSON, or POSTs it."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=seconds) as answer:
+        content = answer.read()
+    return json.loads(content) if content else None
+
+
+def wait_for(what: str, seconds: float, probe: Callable[[], Found], every: float = 0.02) -> Found:
+    """What the probe finds, once it finds something."""
+    end = time.monotonic() + seconds
+    while True:
+        found = probe()
+        if found:
+            return found
+        if time.monotonic() > end:
+            raise TimeoutError(f"waited {seconds:g} s in vain for {what}")
+        time.sleep(every)
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def running(argv: list[str], log: Path) -> Iterator[subprocess.Popen[str]]:
+    """A program that is stopped at the end, whatever happens; its words go to a file."""
+    with log.open("w") as words:
+        program = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=words, text=True)
+    try:
+        yield program
+    finally:
+        program.terminate()
+        try:
+            program.wait(10)
+        except subprocess.TimeoutExpired:
+            program.kill()
+            program.wait()
+        program.stdout.close()
+
+
+@contextlib.contextmanager
+def receiver(directory: Path) -> Iterator[dict[str, int]]:
+    """The receiver of the local stack: its ports."""
+    argv = [sys.executable, str(LOCAL / "receiver.py"), "--port", "0", "--smtp-port", "0"]
+    with running(argv, directory / "receiver.log") as program:
+        yield json.loads(program.stdout.readline())
+
+
+@contextlib.contextmanager
+def alertmanager(config: Path, directory: Path) -> Iterator[str]:
+    """A real Alertmanager: its address."""
+    url = f"http://127.0.0.1:{free_port()}"
+    argv = [
+        tool("prometheus-alertmanager"),
+        f"--config.file={config}",
+        f"--storage.path={directory / 'alertmanager'}",
+        f"--web.listen-address={url.removeprefix('http://')}",
+        "--web.external-url=https://alertmanager.example.com",
+        "--cluster.listen-address=",
+    ]
+    # It says who it is on standard output, where nobody reads: nothing to fill up with.
+    with running(argv, directory / "alertmanager.log") as program:
+        wait_until_ready(program, f"{url}/-/ready", directory / "alertmanager.log")
+        yield url
+
+
+@contextlib.contextmanager
+def prometheus(config: Path, directory: Path, *flags: str) -> Iterator[str]:
+    """A real Prometheus: its address."""
+    url = f"http://127.0.0.1:{free_port()}"
+    argv = [
+        tool("prometheus"),
+        f"--config.file={config}",
+        f"--storage.tsdb.path={directory / 'prometheus'}",
+        f"--web.listen-address={url.removeprefix('http://')}",
+        *flags,
+    ]
+    with running(argv, directory / "prometheus.log") as program:
+        wait_until_ready(program, f"{url}/-/ready", directory / "prometheus.log")
+        yield url
+
+
+def wait_until_ready(program: subprocess.Popen[str], url: str, log: Path) -> None:
+    def probe() -> bool:
+        if program.poll() is not None:
+            raise RuntimeError(f"{program.args[0]} ended:\n{log.read_text()[-2000:]}")
+        return answers(url)
+
+    wait_for(url, 30, probe)
