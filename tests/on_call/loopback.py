@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -39,9 +39,23 @@ def tool(name: str) -> str:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+    with bound(0) as probe:
         return probe.getsockname()[1]
+
+
+def bound(port: int) -> socket.socket:
+    """A socket that has the port; OSError if another has it."""
+    probe = socket.socket()
+    try:
+        probe.bind(("127.0.0.1", port))
+    except OSError:
+        probe.close()
+        raise
+    return probe
+
+
+def encoded(**parameters: str) -> str:
+    return urllib.parse.urlencode(parameters)
 
 
 def call(url: str, body: Any = None, seconds: float = 30) -> Any:
