@@ -17,33 +17,36 @@ from definition.tenants import TENANTS
 HERE = pathlib.Path(__file__).resolve().parent
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true")
-    check = parser.parse_args().check
-    texts = {
+def texts() -> dict[pathlib.Path, str]:
+    """The files that the definition gives."""
+    return {
         HERE / f"{dashboard['uid'].removeprefix('decoder-')}.json":
             json.dumps(dashboard, indent=2, ensure_ascii=False) + "\n"
         for dashboard in (SERVICE, SOURCES, SECURITY, TENANTS, PROCESS)
     }
-    wrong = 0
-    for path in sorted({*texts, *HERE.glob("*.json")}):
-        old, new = path.read_text() if path.exists() else "", texts.get(path, "")
-        if old == new:
-            continue
-        wrong += 1
-        if check:
-            sys.stdout.writelines(difflib.unified_diff(
-                old.splitlines(True), new.splitlines(True), str(path), "the definition"))
-        elif new:
-            path.write_text(new)
-        else:
-            print(f"{path} is nobody's: remove it", file=sys.stderr)
-            return 1
-    if check and wrong:
-        print(f"{wrong} files are not what the definition gives: run dashboards/make.py",
-              file=sys.stderr)
-    return 1 if check and wrong else 0
+
+
+def difference(path: pathlib.Path, text: str) -> str:
+    found = path.read_text() if path.exists() else ""
+    lines = difflib.unified_diff(found.splitlines(True), text.splitlines(True), path.name,
+                                 "what the definition gives")
+    return "".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    if not parser.parse_args().check:
+        for path, text in texts().items():
+            path.write_text(text)
+    differences = [difference(path, text) for path, text in texts().items()]
+    strays = [f"{path.name} is not of the definition: remove it"
+              for path in HERE.glob("*.json") if path not in texts()]
+    if wrong := [*filter(None, differences), *strays]:
+        print(*wrong, "run dashboards/make.py", sep="\n", file=sys.stderr)
+        return 1
+    return 0
 
 
 sys.exit(main())

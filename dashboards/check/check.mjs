@@ -18,14 +18,14 @@ const texts = Object.fromEntries(
 
 // The same dashboard with one thing wrong; each must be found.
 const wrongs = {
-  "a field of the dashboard": (d) => (d.refesh = "30s"),
-  "a field of a panel": (d) => (chart(d).descripton = "help"),
-  "an option of its kind": (d) => (chart(d).options.legend.sortDecs = true),
+  "a field of the dashboard": (d) => (d.refreshes = "30s"),
+  "a field of a panel": (d) => (chart(d).help = "help"),
+  "an option of its kind": (d) => (chart(d).options.legend.sortDescending = true),
   "a value of an option": (d) => (chart(d).options.legend.placement = "left"),
-  "a default of its fields": (d) => (chart(d).fieldConfig.defaults.untis = "s"),
-  "a custom default": (d) => (chart(d).fieldConfig.defaults.custom.fillOpacty = 8),
+  "a default of its fields": (d) => (chart(d).fieldConfig.defaults.units = "s"),
+  "a custom default": (d) => (chart(d).fieldConfig.defaults.custom.fillAlpha = 8),
   "a property of an override": (d) => (chart(d).fieldConfig.overrides[0].properties[0].id = "colour"),
-  "the mode of a threshold": (d) => (number(d).fieldConfig.defaults.thresholds.mode = "absolut"),
+  "the mode of a threshold": (d) => (number(d).fieldConfig.defaults.thresholds.mode = "absolutely"),
   "a field of a query": (d) => (chart(d).targets[0].legend = "{{code}}"),
   "a kind of panel": (d) => (chart(d).type = "graph"),
   "a type": (d) => (chart(d).gridPos.w = "12"),

@@ -27,6 +27,8 @@ RESULTS = {
 PHASES = {"dns": "light-blue", "connect": "semi-dark-blue", "first_byte": ORANGE, "body": "yellow"}
 POOLS = {"fetch": "semi-dark-blue", "inline": "light-green"}
 
+COUNTED = ("reqps", "short", "suffix:/s")
+
 METRIC = re.compile(r"\b(decoder_\w+|process_\w+|up)\b(?:\{([^}]*)\})?")
 
 
@@ -104,7 +106,8 @@ class Panel:
 
 
 def steps(first: str, *others: tuple[float, str]) -> dict:
-    """Thresholds: a colour, and the values at which others begin."""
+    """Thresholds: a colour, and the values at which others begin. The first colour is also that
+    of what is absent."""
     above = [{"color": color, "value": value} for value, color in others]
     return {"mode": "absolute", "steps": [{"color": first, "value": None}, *above]}
 
@@ -174,6 +177,7 @@ def timeseries(
     of_all: bool = False,
     lines: dict | None = None,
     low: float | None = 0,
+    soft_low: float | None = None,
     high: float | None = None,
     decimals: int | None = None,
     overrides: list[dict] = [],
@@ -183,10 +187,11 @@ def timeseries(
     alerts: tuple[str, ...] = (),
 ) -> Panel:
     """Lines over time; `stack` where they add up to something, `of_all` as shares of it. `lines`
-    are thresholds that are drawn. The legend begins with what most likely matters."""
+    are thresholds that are drawn. `soft_low` is the foot of the chart until a value is lower.
+    The legend begins with what most likely matters."""
     custom: dict = {
         "lineWidth": 1,
-        "fillOpacity": 60 if stack or of_all else 8,
+        "fillOpacity": 60 if stack or of_all else 0,
         "showPoints": "never",
         "lineInterpolation": "linear",
     }
@@ -194,10 +199,15 @@ def timeseries(
         custom["stacking"] = {"mode": "percent" if of_all else "normal", "group": "A"}
         custom["lineWidth"] = 0
     defaults: dict = {"unit": unit, "color": {"mode": "palette-classic"}, "custom": custom}
-    if low is not None:
+    if soft_low is not None:
+        custom["axisSoftMin"] = soft_low
+    elif low is not None:
         defaults["min"] = low
     if high is not None:
         defaults["max"] = high
+    if unit in COUNTED:
+        # Nothing at all is drawn at the foot, not under an empty hundred.
+        custom["axisSoftMax"] = 1
     if decimals is not None:
         defaults["decimals"] = decimals
     if lines:
@@ -243,7 +253,7 @@ def stat(
         defaults["thresholds"] = thresholds
         defaults["color"] = {"mode": "thresholds"}
     else:
-        defaults["color"] = fixed(GREY)
+        defaults["color"] = fixed("text")
     if decimals is not None:
         defaults["decimals"] = decimals
     if says:

@@ -1,7 +1,7 @@
 """Do the processes have what they need."""
 from .dashboard import dashboard
 from .panels import (
-    GREEN, ORANGE, RED, Query, override, rate, ratio, stat, steps, table, timeseries,
+    GREEN, GREY, ORANGE, RED, Query, rate, ratio, stat, steps, table, timeseries,
 )
 
 MEMORY = "process_resident_memory_bytes / process_memory_limit_bytes"
@@ -9,7 +9,6 @@ DESCRIPTORS = "process_open_fds / process_max_fds"
 THROTTLED = ratio(rate("process_cpu_throttled_periods_total"), rate("process_cpu_periods_total"))
 NODE = 'job="node", fstype!~"tmpfs|ramfs|squashfs|iso9660|overlay"'
 FREE = f"node_filesystem_avail_bytes{{{NODE}}} / node_filesystem_size_bytes{{{NODE}}}"
-LIMIT = {"custom__lineStyle": {"fill": "dash", "dash": [8, 8]}, "custom__fillOpacity": 0}
 NO_QUOTA = "no limit on processors"
 
 ENOUGH = ("Do they have what they need?", [
@@ -36,7 +35,7 @@ ENOUGH = ("Do they have what they need?", [
         "Throttled",
         "The share of scheduling periods in which the most throttled instance was held back.",
         Query(f"max ({THROTTLED})", "throttled"), unit="percentunit", decimals=0, width=5,
-        thresholds=steps(GREEN, (0.1, ORANGE), (0.25, RED)), empty=NO_QUOTA,
+        thresholds=steps(GREY, (0, GREEN), (0.1, ORANGE), (0.25, RED)), empty=NO_QUOTA,
         alerts=("DecoderCpuThrottled",),
     ),
     stat(
@@ -49,17 +48,14 @@ ENOUGH = ("Do they have what they need?", [
     ),
     timeseries(
         "Memory",
-        "Resident memory of each instance, and the smallest limit. It should be flat, whatever "
-        "the documents.",
-        Query("process_resident_memory_bytes", "{{instance}}"),
-        Query("min (process_memory_limit_bytes)", "limit"),
-        unit="bytes", height=10, colors={"limit": RED}, overrides=[override("limit", **LIMIT)],
+        "Resident memory of each instance. It should be flat, whatever the documents.",
+        Query("process_resident_memory_bytes", "{{instance}}"), unit="bytes", height=10,
         alerts=("DecoderMemoryHigh",),
     ),
     timeseries(
         "Processors",
         "How many processors each instance keeps busy.",
-        Query(rate("process_cpu_seconds_total"), "{{instance}}"), unit="suffix: cores",
+        Query(rate("process_cpu_seconds_total"), "{{instance}}"), unit="suffix:cores",
         decimals=2, height=10, alerts=("DecoderCpuThrottled",),
     ),
     timeseries(
@@ -74,10 +70,23 @@ ENOUGH = ("Do they have what they need?", [
 
 LIMITS = ("Limits", [
     timeseries(
+        "Memory of its limit, by instance",
+        "The share of its limit (of the container, else of the machine) that an instance has; "
+        "above all of it, it is killed.",
+        Query(MEMORY, "{{instance}}"), unit="percentunit", high=1,
+        lines=steps("transparent", (0.85, RED)), alerts=("DecoderMemoryHigh",),
+    ),
+    timeseries(
+        "Descriptors of their limit, by instance",
+        "The share of the descriptors that an instance may open; a connection of a client takes "
+        "one, one to a source another.",
+        Query(DESCRIPTORS, "{{instance}}"), unit="percentunit", high=1,
+        lines=steps("transparent", (0.8, RED)), alerts=("DecoderDescriptorsHigh",),
+    ),
+    timeseries(
         "Descriptors",
-        "Open descriptors of each instance, and the smallest limit.",
-        Query("process_open_fds", "{{instance}}"), Query("min (process_max_fds)", "limit"),
-        unit="short", colors={"limit": RED}, overrides=[override("limit", **LIMIT)],
+        "Open descriptors of each instance.",
+        Query("process_open_fds", "{{instance}}"), unit="short",
         alerts=("DecoderDescriptorsHigh",),
     ),
     timeseries(
@@ -110,7 +119,7 @@ LIMITS = ("Limits", [
     timeseries(
         "Log lines dropped",
         "Lines a second that nobody read in time: what this is not 0 for, the logs do not tell.",
-        Query(rate("decoder_log_lines_dropped_total"), "{{instance}}"), unit="suffix: /s",
+        Query(rate("decoder_log_lines_dropped_total"), "{{instance}}"), unit="suffix:/s",
         stack=True, alerts=("DecoderLogLinesDropped",),
     ),
 ])

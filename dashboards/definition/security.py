@@ -1,7 +1,7 @@
 """Is someone trying something, and does what keeps them out still work."""
 from .dashboard import dashboard
 from .panels import (
-    BLUE, GREEN, ORANGE, PURPLE, RED, Query, rate, share, stat, steps, table, timeseries,
+    BLUE, GREEN, GREY, ORANGE, PURPLE, RED, Query, rate, share, stat, steps, table, timeseries,
 )
 
 EVENTS = "decoder_security_events_total"
@@ -53,34 +53,35 @@ HOLDS = ("Does what protects us hold?", [
         "Expires next",
         "Days until the next certificate or key expires that has a date; a ticket below 14, a "
         "page below 2.",
-        Query(f"min by (kind) ({EXPIRY})", "{{kind}}"), unit="suffix: days", decimals=0,
-        width=5, thresholds=steps(RED, (2, ORANGE), (14, GREEN)), graph=False, empty=KEEPS,
+        Query(f"min by (kind) ({EXPIRY})", "{{kind}}"), unit="suffix:days", decimals=0,
+        width=5, thresholds=steps(GREY, (0, RED), (2, ORANGE), (14, GREEN)), graph=False,
+        empty=KEEPS,
         alerts=("DecoderExpiresSoon", "DecoderExpiresNow"),
     ),
     stat(
         "Events",
         "All that an attack would look like, a second.",
-        Query(f"sum ({rate(EVENTS)})", "events"), unit="suffix: /s", decimals=2,
+        Query(f"sum ({rate(EVENTS)})", "events"), unit="suffix:/s", decimals=2,
         alerts=("DecoderAddressesDenied", "DecoderAuthFailures"),
     ),
     timeseries(
         "Denied by the policy",
         "What URLs and redirects asked for that no rule allows, a second, by what was wrong. "
         "Addresses and redirects are what someone tries who wants to reach inside.",
-        Query(kinds(DENIED), "{{kind}}"), unit="suffix: /s", stack=True, colors=DENIED,
+        Query(kinds(DENIED), "{{kind}}"), unit="suffix:/s", stack=True, colors=DENIED,
         height=10, alerts=("DecoderAddressesDenied",),
     ),
     timeseries(
         "Authentication",
         "Credentials that open nothing, what a caller may not do, and browsers on other sites, "
         "a second.",
-        Query(kinds(CREDENTIALS), "{{kind}}"), unit="suffix: /s", stack=True,
+        Query(kinds(CREDENTIALS), "{{kind}}"), unit="suffix:/s", stack=True,
         colors=CREDENTIALS, height=10, alerts=("DecoderAuthFailures",),
     ),
     timeseries(
         "Events by instance",
         "One line that rises is one client at one instance; all of them are a campaign.",
-        Query(f"sum by (instance) ({rate(EVENTS)})", "{{instance}}"), unit="suffix: /s",
+        Query(f"sum by (instance) ({rate(EVENTS)})", "{{instance}}"), unit="suffix:/s",
         width=24, height=10,
     ),
 ])
@@ -89,7 +90,7 @@ TRIES = ("What is tried", [
     timeseries(
         "Hostile input",
         "URLs and bodies that cannot be parsed, and documents that unpack to too much, a second.",
-        Query(kinds(HOSTILE), "{{kind}}"), unit="suffix: /s", stack=True, colors=HOSTILE,
+        Query(kinds(HOSTILE), "{{kind}}"), unit="suffix:/s", stack=True, colors=HOSTILE,
     ),
     table(
         "Events in the chosen time",
@@ -98,7 +99,7 @@ TRIES = ("What is tried", [
         empty="nothing of the kind",
         columns={
             "kind": ("Kind", {}),
-            "Value": ("Events", {"unit": "short", "decimals": 0, "custom__width": 130}),
+            "Value": ("Events", {"unit": "locale", "decimals": 0, "custom__width": 130}),
         },
     ),
     timeseries(
@@ -156,7 +157,7 @@ DATES = ("What changes and what expires", [
     timeseries(
         "Days until it expires",
         "For the next certificate and the next key that have a date.",
-        Query(f"min by (kind) ({EXPIRY})", "{{kind}}"), unit="suffix: days", decimals=1,
+        Query(f"min by (kind) ({EXPIRY})", "{{kind}}"), unit="suffix:days", decimals=1,
         lines=steps("transparent", (2, RED), (14, ORANGE)), ascending=True, empty=KEEPS,
         colors={"certificate": "semi-dark-blue", "key": GREEN},
         alerts=("DecoderExpiresSoon", "DecoderExpiresNow"),

@@ -18,7 +18,7 @@ OF_SERVICE = f'{DECODES}{{blame="service"}}'
 OURS = "1 - " + ratio(f"sum ({rate(OF_SERVICE)})", ENDED)
 IN_USE = "max by (pool) (decoder_pool_in_use / decoder_pool_limit)"
 # The mission's objective; below it someone is paged. The service's own is 99.9 %.
-OBJECTIVE = steps(RED, (0.95, ORANGE), (0.99, GREEN))
+OBJECTIVE = steps(GREY, (0, RED), (0.95, ORANGE), (0.99, GREEN))
 QUIET = "no traffic"
 
 
@@ -91,7 +91,8 @@ BROKEN = ("Is it broken, and whose fault?", [
         "Nineteen of twenty decodes that succeeded or failed took less, from the complete request "
         "to the last byte. Above 5 s someone is told.",
         Query(quantile(0.95, DURATION), "p95"), unit="s", empty=QUIET,
-        thresholds=steps(GREEN, (2.5, ORANGE), (5, RED)), alerts=("DecoderLatencyP95High",),
+        thresholds=steps(GREY, (0, GREEN), (2.5, ORANGE), (5, RED)),
+        alerts=("DecoderLatencyP95High",),
     ),
     stat(
         "Saturation",
@@ -119,11 +120,10 @@ BROKEN = ("Is it broken, and whose fault?", [
         "Missions: all but what callers and policy are to blame for; the objective is 95 %. "
         "Service: all that was not our fault; the objective is 99.9 %.",
         Query(MISSIONS, "missions"), Query(OURS, "service"),
-        unit="percentunit", low=None, high=1, width=24, height=10, decimals=2,
+        unit="percentunit", soft_low=0.9, high=1, width=24, height=10, decimals=2,
         lines=steps("transparent", (0.95, ORANGE), (0.999, RED)),
         colors={"missions": GREEN, "service": "semi-dark-blue"},
-        overrides=[override(name, custom__fillOpacity=0, custom__lineWidth=2)
-                   for name in ("missions", "service")],
+        overrides=[override(name, custom__lineWidth=2) for name in ("missions", "service")],
         ascending=True, empty=QUIET,
         alerts=("DecoderMissionSuccessLow", "DecoderErrorBudgetBurn"),
     ),
@@ -144,8 +144,9 @@ TRAFFIC = ("Traffic", [
         Query("sum by (status) (" + rate(
             f'{ROUTES}{{route!~"/health.*|/metrics"}}') + ") > 0", "{{status}}"),
         unit="reqps", stack=True, empty=QUIET,
-        colors={"200": GREEN, "403": PURPLE, "424": ORANGE, "499": GREY, "500": "dark-red",
-                "503": RED, "504": "semi-dark-red"},
+        colors={"200": GREEN, "400": "light-blue", "401": "dark-blue", "403": PURPLE,
+                "404": "super-light-blue", "422": "semi-dark-blue", "424": ORANGE, "429": BLUE,
+                "499": GREY, "500": "dark-red", "503": RED, "504": "semi-dark-red"},
     ),
     timeseries(
         "Secrets recovered",
@@ -177,7 +178,7 @@ CODES = {
         "custom__cellOptions": {"type": "color-text"},
         "custom__width": 110,
     }),
-    "Value #A": ("Decodes", {"unit": "short", "decimals": 0, "custom__width": 110}),
+    "Value #A": ("Decodes", {"unit": "locale", "decimals": 0, "custom__width": 110}),
     "Value #B": ("Of all", {"unit": "percentunit", "decimals": 2, "custom__width": 110}),
 }
 ERRORS = ("Errors", [
@@ -209,8 +210,8 @@ SECONDS = {"p50": GREEN, "p90": "yellow", "p95": ORANGE, "p99": RED, "mean": "se
 LATENCY = ("Latency", [
     timeseries(
         "Latency of decodes",
-        "What succeeded or failed; rejections are fast and would hide it. Someone is told above 5 s "
-        "at p95 or 10 s on average.",
+        "What succeeded or failed; rejections are fast and would hide it. Someone is told above "
+        "5 s at p95 or 10 s on average.",
         *(Query(quantile(share, DURATION), name)
           for share, name in ((0.5, "p50"), (0.9, "p90"), (0.95, "p95"), (0.99, "p99"))),
         Query(mean(DURATION), "mean"),
@@ -292,7 +293,7 @@ BUDGET = ("Error budget of the service (99.9 %)", [
         "Below zero the objective is missed.",
         Query(f"1 - {MONTH_BAD} / ({MONTH} > 0) / 0.001", "left", instant=True),
         unit="percentunit", decimals=0, width=6, height=9, graph=False, empty=QUIET,
-        thresholds=steps(RED, (0, ORANGE), (0.25, GREEN)),
+        thresholds=steps(GREY, (-1e6, RED), (0, ORANGE), (0.25, GREEN)),
         alerts=("DecoderErrorBudgetBurnSlow",),
     ),
     timeseries(

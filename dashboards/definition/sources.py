@@ -1,13 +1,15 @@
 """Are the sources well, and if not: which, and what is wrong with them."""
 from .dashboard import dashboard
 from .panels import (
-    GREEN, ORANGE, OUTCOMES, PHASES, RED, RESULTS, Query, heatmap, mean, quantile, rate, ratio,
-    stat, steps, table, timeseries,
+    GREEN, GREY, ORANGE, OUTCOMES, PHASES, RED, RESULTS, Query, heatmap, mean, quantile, rate,
+    ratio, stat, steps, table, timeseries,
 )
 
 ATTEMPTS = "decoder_fetch_attempts_total"
-# What the policy denied or a client gave up says nothing about a source.
-TRIED = f'{ATTEMPTS}{{result!~"denied|cancelled"}}'
+# What the policy denied or a client gave up says nothing about a source, and a source without
+# the document (4xx) works.
+TRIED = f'{ATTEMPTS}{{result!~"denied|cancelled|status_4xx"}}'
+SENT = f'{ATTEMPTS}{{result!~"denied|cancelled"}}'
 OK = f'{ATTEMPTS}{{result="ok"}}'
 AGAIN = 'decoder_fetch_retries_total{decision="retried"}'
 PHASE = "decoder_fetch_phase_duration_seconds"
@@ -20,9 +22,11 @@ DECISIONS = {"retried": GREEN, "attempts_exhausted": ORANGE, "budget_exhausted":
 WELL = ("Are the sources well?", [
     stat(
         "Attempts that worked",
-        "Of the attempts to fetch a document, how many came to its end.",
+        "Of the attempts to fetch a document, how many came to its end. Documents that a source "
+        "does not have (4xx) are left out: they say nothing about its health.",
         Query(ratio(f"sum ({rate(OK)})", f"sum ({rate(TRIED)})"), "ok"), unit="percentunit",
-        decimals=1, width=5, thresholds=steps(RED, (0.9, ORANGE), (0.97, GREEN)), empty=QUIET,
+        decimals=1, width=5, empty=QUIET,
+        thresholds=steps(GREY, (0, RED), (0.9, ORANGE), (0.97, GREEN)),
         alerts=("DecoderMissionSuccessLow",),
     ),
     stat(
@@ -36,16 +40,16 @@ WELL = ("Are the sources well?", [
         "Fetch, p95",
         "Nineteen of twenty attempts took less, from the lookup to the last byte.",
         Query(quantile(0.95, "decoder_fetch_duration_seconds"), "p95"), unit="s", width=5,
-        thresholds=steps(GREEN, (2.5, ORANGE), (5, RED)), empty=QUIET,
+        thresholds=steps(GREY, (0, GREEN), (2.5, ORANGE), (5, RED)), empty=QUIET,
         alerts=("DecoderLatencyP95High",),
     ),
     stat(
         "Attempts a fetch",
         "How many attempts a document takes; 1 where nothing is tried again.",
-        Query(ratio(f"sum ({rate(TRIED)})", f"sum ({rate(TRIED)}) - sum ({rate(AGAIN)})"),
+        Query(ratio(f"sum ({rate(SENT)})", f"sum ({rate(SENT)}) - sum ({rate(AGAIN)})"),
               "attempts"),
-        unit="short", decimals=2, width=5, thresholds=steps(GREEN, (1.1, ORANGE), (1.5, RED)),
-        empty=QUIET,
+        unit="short", decimals=2, width=5, empty=QUIET,
+        thresholds=steps(GREY, (0, GREEN), (1.1, ORANGE), (1.5, RED)),
     ),
     stat(
         "Bytes fetched",
@@ -67,7 +71,7 @@ WELL = ("Are the sources well?", [
             "sum by (rule) (" + rate(f'{RULES}{{outcome="success"}}') + ")",
             "sum by (rule) (" + rate(f'{RULES}{{outcome=~"success|failed"}}') + ")"),
             "{{rule}}"),
-        unit="percentunit", low=None, high=1, decimals=1, height=10, ascending=True,
+        unit="percentunit", soft_low=0.9, high=1, decimals=1, height=10, ascending=True,
         lines=steps("transparent", (0.95, ORANGE)), empty=QUIET,
         alerts=("DecoderMissionSuccessLow", "DecoderMissionSuccessLowForOne"),
     ),
@@ -114,11 +118,11 @@ RETRIES = ("What is wrong with them", [
         key="rule", sort="Failed", empty=QUIET,
         columns={
             "rule": ("Rule", {}),
-            "Value #A": ("Decodes", {"unit": "short", "decimals": 0, "custom__width": 110}),
-            "Value #B": ("Failed", {"unit": "short", "decimals": 0, "custom__width": 110}),
+            "Value #A": ("Decodes", {"unit": "locale", "decimals": 0, "custom__width": 110}),
+            "Value #B": ("Failed", {"unit": "locale", "decimals": 0, "custom__width": 110}),
             "Value #C": ("Success", {
                 "unit": "percentunit", "decimals": 1, "custom__width": 110,
-                "thresholds": steps(RED, (0.95, ORANGE), (0.99, GREEN)),
+                "thresholds": steps(GREY, (0, RED), (0.95, ORANGE), (0.99, GREEN)),
                 "custom__cellOptions": {"type": "color-text"}}),
         },
     ),

@@ -1,7 +1,7 @@
 """Who asks for how much, and whom it does not work for."""
 from .dashboard import dashboard
 from .panels import (
-    GREEN, ORANGE, RED, Query, rate, ratio, share, stat, steps, table, timeseries,
+    GREEN, GREY, ORANGE, RED, Query, rate, ratio, share, stat, steps, table, timeseries,
 )
 
 DECODES = "decoder_tenant_decodes_total"
@@ -19,7 +19,7 @@ def of(outcomes: str, window: str = "") -> str:
 SUCCESS = ratio(of("success"), of("success|failed"))
 ALL = f"sum by (tenant) ({rate(DECODES)})"
 SHARE = share(ALL, f"sum ({rate(DECODES)})")
-COUNT = {"unit": "short", "decimals": 0, "custom__width": 110}
+COUNT = {"unit": "locale", "decimals": 0, "custom__width": 110}
 PERCENT = {"unit": "percentunit", "decimals": 1, "custom__width": 110}
 
 WHO = ("Whom does it not work for?", [
@@ -29,7 +29,7 @@ WHO = ("Whom does it not work for?", [
         "reported apart from the page.",
         Query(f"bottomk (1, {SUCCESS})", "{{tenant}}", instant=True), unit="percentunit",
         decimals=1, width=6, names=True, graph=False, empty=QUIET,
-        thresholds=steps(RED, (0.95, ORANGE), (0.99, GREEN)),
+        thresholds=steps(GREY, (0, RED), (0.95, ORANGE), (0.99, GREEN)),
         alerts=("DecoderMissionSuccessLowForOne",),
     ),
     stat(
@@ -59,7 +59,7 @@ WHO = ("Whom does it not work for?", [
         "Success by tenant",
         "success / (success + failed): one line that falls is one tenant's sources or markers, "
         "all of them are everyone's problem.",
-        Query(SUCCESS, "{{tenant}}"), unit="percentunit", low=None, high=1, decimals=1,
+        Query(SUCCESS, "{{tenant}}"), unit="percentunit", soft_low=0.9, high=1, decimals=1,
         height=10, lines=steps("transparent", (0.95, ORANGE)), ascending=True, empty=QUIET,
         alerts=("DecoderMissionSuccessLowForOne", "DecoderMissionSuccessLow"),
     ),
@@ -83,7 +83,7 @@ WHO = ("Whom does it not work for?", [
             "Value #D": ("Failed", COUNT),
             "Value #E": ("Cancelled", COUNT),
             "Value #F": ("Of missions", {
-                **PERCENT, "thresholds": steps(RED, (0.95, ORANGE), (0.99, GREEN)),
+                **PERCENT, "thresholds": steps(GREY, (0, RED), (0.95, ORANGE), (0.99, GREEN)),
                 "custom__cellOptions": {"type": "color-text"}}),
             "Value #G": ("Share", PERCENT),
         },
