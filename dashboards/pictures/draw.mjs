@@ -25,6 +25,7 @@ const { values: said, positionals } = parseArgs({
     stack: { type: "string" },
     minutes: { type: "string", default: "10" },
     out: { type: "string", default: here },
+    suffix: { type: "string", default: "" },
     whole: { type: "boolean", default: false },
   },
 });
@@ -99,7 +100,7 @@ try {
       await page.setViewportSize({ ...SCREEN, height });
       await open(page, address);
     }
-    const path = resolve(said.out, `${dashboard}.png`);
+    const path = resolve(said.out, `${dashboard}${said.suffix}.png`);
     await page.screenshot({ path });
     console.log(path);
     await page.close();
