@@ -4,18 +4,21 @@
 //! to be asked of others is awaited.
 
 use super::{
-    Gates, Refusal,
-    callers::{Admitted, Proof},
-    layers::{cap_in_flight, check_host, limit_body, set_deadline},
-    router, unread,
+    Readiness, Refusal,
+    body::{BodyKind, declared_length, too_large},
+    callers::{Admitted, Door, Proof},
+    host::{self, AllowedHosts},
+    unread,
 };
 use crate::{
     decode::Deadline,
-    failure::{Code, Failure},
-    telemetry::Record,
+    failure::{Code, Failure, Fault},
+    identity::{Action, Proxies},
+    telemetry::{Head, Metrics, Recent, Record},
 };
 use axum::{
     extract::Request,
+    http::{HeaderMap, HeaderName, Uri},
     response::{IntoResponse, Response},
 };
 use pin_project_lite::pin_project;
@@ -24,9 +27,34 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 use tokio::time::timeout_at;
 use tower::{Layer, Service};
+
+/// What the layers hold requests to.
+pub struct Gates {
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// The last failures.
+    pub recent: Arc<Recent>,
+    /// Whether more requests are wanted: where not, each is the last of its connection.
+    pub readiness: Arc<Readiness>,
+    /// Who is believed about whom they speak for.
+    pub proxies: Proxies,
+    /// The hosts that are answered.
+    pub hosts: AllowedHosts,
+    /// Who may call, and how often.
+    pub door: Arc<Door>,
+    /// Whether only this machine reaches the listener.
+    pub is_local: bool,
+    /// From the head of a request to the last byte of its answer.
+    pub request_timeout: Duration,
+    /// Requests at a time.
+    pub max_in_flight: u64,
+    /// The bytes of a JSON request.
+    pub max_request_bytes: u64,
+}
 
 /// Lets requests through.
 #[derive(Clone)]
@@ -74,7 +102,7 @@ where
             // The cap on requests in flight: the cheapest no, before any work.
             .and_then(|()| cap_in_flight(gates, &record))
             // Host and site: who should not be here is told so before a body is read.
-            .and_then(|()| check_host(gates, &request))
+            .and_then(|()| host::check(&gates.hosts, &gates.metrics, &request))
             // Who asks, and how often they have: behind what costs less and concerns all.
             .and_then(|()| gates.admit(&record, &mut request));
         match checked {
@@ -132,7 +160,7 @@ impl Gates {
         if head.is_probe {
             return Ok(true);
         }
-        let admitted = match router::needed(head) {
+        let admitted = match needed(head) {
             None => self.door.anyone(head.client),
             Some(_) => match self.door.authenticated(request.headers(), record) {
                 Proof::Valid(admitted) => admitted,
@@ -170,7 +198,7 @@ impl Gates {
 
     /// Whether whoever asks may ask for this at all.
     fn check_may(&self, admitted: &Admitted, record: &Record) -> Result<(), Failure> {
-        let Some(action) = router::needed(record.head()) else { return Ok(()) };
+        let Some(action) = needed(record.head()) else { return Ok(()) };
         record.is_of(&admitted.member.counted);
         let refused = match (action.is_of_staff(), self.door.is_locked) {
             // Where nobody has to say who they are, the staff is whoever is on this machine.
@@ -189,7 +217,7 @@ impl Gates {
 
     /// The staff is not limited.
     fn limited(&self, admitted: &Admitted, record: &Record) -> Option<Result<(), Failure>> {
-        match router::needed(record.head()) {
+        match needed(record.head()) {
             Some(action) if action.is_of_staff() => Some(Ok(())),
             _ => self.door.limited(admitted, record),
         }
@@ -220,5 +248,111 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for GatedFuture<F>
                 Poll::Ready(Ok(response.take().unwrap_or_default()))
             }
         }
+    }
+}
+
+/// What whoever asks for a route must be allowed to; none: anyone may.
+fn needed(head: &Head) -> Option<Action> {
+    match head.route {
+        "/decode" if head.is_decode => Some(Action::Survey),
+        "/admin/usage" => Some(Action::SeeUsage),
+        "/admin/errors" => Some(Action::SeeErrors),
+        route if route.starts_with("/admin/") => Some(Action::Operate),
+        _ => None,
+    }
+}
+
+const TIMEOUT: HeaderName = HeaderName::from_static("x-request-timeout-ms");
+
+fn set_deadline(gates: &Gates, record: &Record, request: &mut Request) -> Result<(), Failure> {
+    let began = record.began();
+    let mut deadline = Deadline { at: began + gates.request_timeout, given: None };
+    if record.head().is_decode
+        && let Some(given) = given_timeout(request.headers())?
+        && given < gates.request_timeout
+    {
+        deadline = Deadline { at: began + given, given: Some(given) };
+    }
+    request.extensions_mut().insert(deadline);
+    Ok(())
+}
+
+fn given_timeout(headers: &HeaderMap) -> Result<Option<Duration>, Failure> {
+    let Some(value) = headers.get(TIMEOUT) else { return Ok(None) };
+    let digits = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let number = digits.and_then(|digits| digits.parse().ok());
+    match number {
+        Some(number @ 1..=3_600_000) => Ok(Some(Duration::from_millis(number))),
+        _ => {
+            let detail = "X-Request-Timeout-Ms must be a whole number from 1 to 3600000";
+            Err(Failure::invalid(vec![Fault::new("", detail)]))
+        }
+    }
+}
+
+fn cap_in_flight(gates: &Gates, record: &Record) -> Result<(), Failure> {
+    // The count has this request in it.
+    let in_flight = u64::try_from(gates.metrics.in_flight.get()).unwrap_or(0);
+    if record.head().is_probe || in_flight <= gates.max_in_flight {
+        return Ok(());
+    }
+    gates.metrics.shed_in_flight.inc();
+    let detail = "there are more requests in flight than this service takes on";
+    Err(Failure {
+        retry_after: Some(Duration::from_secs(1)),
+        ..Failure::new(Code::Overloaded, detail)
+    })
+}
+
+fn limit_body(gates: &Gates, record: &Record, request: &Request) -> Result<(), Failure> {
+    if !record.head().is_decode {
+        // Nothing else reads a body.
+        return Ok(());
+    }
+    let headers = request.headers();
+    let cap = match BodyKind::of(headers) {
+        BodyKind::Json => gates.max_request_bytes,
+        // A document that may be cut is read as far as it may be.
+        BodyKind::Document if !asks_for_a_part(request.uri()) => {
+            let admitted = request.extensions().get::<Admitted>();
+            admitted.map_or(u64::MAX, |admitted| admitted.member.tenant.max_document_bytes)
+        }
+        BodyKind::Document | BodyKind::Other => return Ok(()),
+    };
+    match declared_length(headers) {
+        Some(length) if length > cap => Err(too_large(cap)),
+        _ => Ok(()),
+    }
+}
+
+fn asks_for_a_part(uri: &Uri) -> bool {
+    let query = uri.query().unwrap_or("");
+    form_urlencoded::parse(query.as_bytes())
+        .any(|(name, value)| name == "allow_partial" && value == "true")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderValue;
+
+    #[test]
+    fn what_a_caller_may_give() {
+        let check = |value: &str, expected: Option<u64>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(TIMEOUT, HeaderValue::from_str(value).unwrap());
+            let given = given_timeout(&headers).ok().flatten();
+            assert_eq!(given, expected.map(Duration::from_millis), "{value}");
+        };
+        check("1", Some(1));
+        check("3600000", Some(3_600_000));
+        check("0", None);
+        check("3600001", None);
+        check("-1", None);
+        check("+5", None);
+        check("1.5", None);
+        check("5s", None);
+        check("", None);
+        assert!(given_timeout(&HeaderMap::new()).unwrap().is_none());
     }
 }

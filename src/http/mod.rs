@@ -6,10 +6,12 @@
 //! response in one place, `problem.rs`.
 
 mod accept;
+mod body;
 mod callers;
 mod connection;
 mod decode;
 mod gate;
+mod host;
 mod layers;
 mod operator;
 mod pages;
@@ -23,8 +25,11 @@ mod usage;
 
 pub use callers::{Agreed, Callers, Door, Member};
 pub use connection::{Grants, Server, Watch};
-pub use layers::{AllowedHosts, Gates, layered};
-pub use operator::{ReloadFaults, Reloads};
+pub use decode::{Decoding, RequestLimits};
+pub use gate::Gates;
+pub use host::AllowedHosts;
+pub use layers::layered;
+pub use operator::{ReloadFaults, Reloads, Shown};
 pub use probes::Readiness;
 pub use problem::Refusal;
-pub use router::{Admin, Decoding, Public, ROUTES, RequestLimits, Shown, admin, public};
+pub use router::{Admin, Public, ROUTES, admin, public};

@@ -1,10 +1,10 @@
 //! What only the operator may see, on the admin listener alone.
 
 use super::{
+    Decoding,
+    body::{BodyKind, declared_length, too_large},
     callers::Door,
-    layers::{BodyKind, declared_length, too_large},
     problem::Refusal,
-    router::{Decoding, Shown},
 };
 use crate::{
     decode::too_slow,
@@ -24,6 +24,9 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
 };
+
+/// The effective configuration as JSON, without secrets.
+pub struct Shown(pub serde_json::Value);
 
 /// The origins that are remembered, and whether each is asked.
 pub(super) async fn circuits(State(decoding): State<Arc<Decoding>>) -> Response {

@@ -5,7 +5,6 @@ use super::{
     Gates,
     connection::{Pace, Peer, Reader},
     problem, rate,
-    router::method_label,
     unread::Draining,
 };
 use crate::{
@@ -340,6 +339,22 @@ impl Drop for RecordedBody {
         if self.has_left() {
             self.guard.record.close(Ending::Complete);
         }
+    }
+}
+
+/// What a standard method is called in metrics; all others are one.
+fn method_label(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "DELETE" => "DELETE",
+        "CONNECT" => "CONNECT",
+        "OPTIONS" => "OPTIONS",
+        "TRACE" => "TRACE",
+        "PATCH" => "PATCH",
+        _ => "other",
     }
 }
 

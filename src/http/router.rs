@@ -1,25 +1,23 @@
 //! Every route, on one screen, with what it can answer.
 
 use super::{
-    Door, Gates, Refusal, decode, layered,
-    operator::{self, Explained, Reloads},
+    Door, Gates, Refusal,
+    decode::{self, Decoding},
+    layered,
+    operator::{self, Explained, Reloads, Shown},
     pages,
     probes::{self, Readiness, Scraped},
     usage,
 };
 use crate::{
-    decode::Decoder,
     failure::{Code, Failure},
-    identity::Action,
-    scan,
-    telemetry::{Head, Metrics, Recent, RouteLabels},
+    telemetry::{Metrics, Recent, RouteLabels},
 };
 use axum::{
     Router,
-    http::Method,
     routing::{get, post},
 };
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 /// What the public listener serves.
 pub struct Public {
@@ -51,34 +49,6 @@ pub struct Admin {
     pub door: Arc<Door>,
     /// Behind `/admin/reload`.
     pub reloads: Reloads,
-}
-
-/// The effective configuration as JSON, without secrets.
-pub struct Shown(pub serde_json::Value);
-
-/// What `/decode` works with.
-pub struct Decoding {
-    /// Runs the decodes.
-    pub decoder: Decoder,
-    /// What is done where a request does not say.
-    pub options: scan::Options,
-    /// What a request may ask for.
-    pub limits: RequestLimits,
-}
-
-/// What a request may ask for.
-#[derive(Debug, Clone, Copy)]
-pub struct RequestLimits {
-    /// The bytes of a JSON request.
-    pub max_request_bytes: u64,
-    /// The bytes of the secrets of one answer, as JSON.
-    pub max_response_bytes: u64,
-    /// Secrets.
-    pub max_secrets: u64,
-    /// Characters of a secret.
-    pub max_secret_chars: u64,
-    /// How long nothing of a body may come.
-    pub stall_timeout: Duration,
 }
 
 /// The routes of the public listener.
@@ -116,17 +86,6 @@ pub fn admin(served: Admin, gates: &Arc<Gates>) -> Router {
     finished(routes, gates)
 }
 
-/// What whoever asks for a route must be allowed to; none: anyone may.
-pub(super) fn needed(head: &Head) -> Option<Action> {
-    match head.route {
-        "/decode" if head.is_decode => Some(Action::Survey),
-        "/admin/usage" => Some(Action::SeeUsage),
-        "/admin/errors" => Some(Action::SeeErrors),
-        route if route.starts_with("/admin/") => Some(Action::Operate),
-        _ => None,
-    }
-}
-
 fn finished(routes: Router, gates: &Arc<Gates>) -> Router {
     let routes = routes.fallback(not_found).method_not_allowed_fallback(method_not_allowed);
     layered(routes, gates)
@@ -139,22 +98,6 @@ async fn not_found() -> Refusal {
 async fn method_not_allowed() -> Refusal {
     let detail = "there is something here, but not for this method; see Allow";
     Refusal(Failure::new(Code::MethodNotAllowed, detail))
-}
-
-/// What a standard method is called in metrics; all others are one.
-pub(super) fn method_label(method: &Method) -> &'static str {
-    match method.as_str() {
-        "GET" => "GET",
-        "HEAD" => "HEAD",
-        "POST" => "POST",
-        "PUT" => "PUT",
-        "DELETE" => "DELETE",
-        "CONNECT" => "CONNECT",
-        "OPTIONS" => "OPTIONS",
-        "TRACE" => "TRACE",
-        "PATCH" => "PATCH",
-        _ => "other",
-    }
 }
 
 /// A route that is read: what its methods can answer, the others being refused.

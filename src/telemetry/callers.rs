@@ -1,8 +1,8 @@
 //! What is counted of callers: what they may, and what they do.
 
 use super::{
+    families::{counters, gauge, registered},
     labels::{Backend, Decision},
-    metrics::{counters, gauge, registered},
 };
 use crate::failure::Outcome;
 use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};

@@ -6,6 +6,7 @@
 use super::{
     callers::{CallerMetrics, OF_TENANTS},
     confines::Confines,
+    families::{SECONDS, counter, counters, gauge, gauges, histograms, registered},
     labels::{
         FetchResult, Input, Phase, PoolKind, Retry, RouteLabels, SECURITY_EVENTS, endings, no_code,
     },
@@ -14,9 +15,8 @@ use super::{
 };
 use crate::failure::{Blame, Code, Outcome};
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder, core::Collector, exponential_buckets,
-    process_collector::ProcessCollector,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry,
+    TextEncoder, exponential_buckets, process_collector::ProcessCollector,
 };
 use std::{sync::atomic::AtomicBool, time::Duration};
 
@@ -72,10 +72,6 @@ struct RouteMetrics {
     duration: Histogram,
     requests: Vec<(&'static str, u16, IntCounter)>,
 }
-
-/// From 1 ms to 30 s, with the edges that the alerts compare with.
-pub(super) const SECONDS: [f64; 15] =
-    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0];
 
 impl Metrics {
     /// Everything at its first value.
@@ -344,53 +340,4 @@ impl RouteMetrics {
             requests: pairs.map(child).collect(),
         }
     }
-}
-
-pub(super) fn registered<C: Collector + Clone + 'static>(
-    registry: &Registry,
-    collector: C,
-) -> Result<C, prometheus::Error> {
-    registry.register(Box::new(collector.clone()))?;
-    Ok(collector)
-}
-
-fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
-    registered(registry, IntCounter::new(name, help)?)
-}
-
-pub(super) fn gauge(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-) -> Result<IntGauge, prometheus::Error> {
-    registered(registry, IntGauge::new(name, help)?)
-}
-
-pub(super) fn gauges(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-) -> Result<IntGaugeVec, prometheus::Error> {
-    registered(registry, IntGaugeVec::new(Opts::new(name, help), labels)?)
-}
-
-pub(super) fn counters(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-) -> Result<IntCounterVec, prometheus::Error> {
-    registered(registry, IntCounterVec::new(Opts::new(name, help), labels)?)
-}
-
-pub(super) fn histograms(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-    buckets: &[f64],
-) -> Result<HistogramVec, prometheus::Error> {
-    let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
-    registered(registry, HistogramVec::new(options, labels)?)
 }

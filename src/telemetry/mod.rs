@@ -8,6 +8,7 @@
 
 mod callers;
 mod confines;
+mod families;
 mod labels;
 pub mod log;
 mod metrics;

@@ -1,8 +1,8 @@
 //! The metrics of the pools and their queues.
 
 use super::{
+    families::{SECONDS, counters, gauges, histograms},
     labels::PoolKind,
-    metrics::{SECONDS, counters, gauges, histograms},
 };
 use prometheus::{
     Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,

@@ -1,6 +1,6 @@
 //! What a client asks for, in whatever form, held to what may be asked.
 
-use super::{super::router::Decoding, output};
+use super::{Decoding, output};
 use crate::{
     answer::Output,
     decode::{Document, Tenant},

@@ -6,7 +6,8 @@
 //! of them are told at once.
 
 use super::{
-    super::{callers::Admitted, router::Decoding},
+    super::callers::Admitted,
+    Decoding,
     asked::{Asked, Asking},
     text::text,
 };

@@ -1,7 +1,7 @@
 //! `POST /decode`: a request in one of its forms, an answer in one of its forms.
 
+mod arriving;
 mod asked;
-mod body;
 mod json;
 mod lines;
 mod query;
@@ -10,11 +10,9 @@ mod text;
 use super::{
     Refusal,
     accept::{self, MediaType},
+    body::{BodyKind, declared_length},
     callers::Admitted,
-    layers::{BodyKind, declared_length},
-    problem,
-    router::Decoding,
-    unread,
+    problem, unread,
 };
 use crate::{
     answer::{Form, Heading, Json, Ndjson, Output, Report, WipedBuffer},
@@ -22,9 +20,10 @@ use crate::{
     failure::{Code, Failure},
     identity::Action,
     limit::Place,
-    scan::Charset,
+    scan::{self, Charset},
     telemetry::{PoolKind, Record},
 };
+use arriving::Arriving;
 use asked::{Asked, HANDS_OVER, Options};
 use axum::{
     body::{Body, Bytes},
@@ -36,10 +35,34 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
-use body::Arriving;
 use lines::Lines;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio::time::timeout_at;
+
+/// What `/decode` works with.
+pub struct Decoding {
+    /// Runs the decodes.
+    pub decoder: Decoder,
+    /// What is done where a request does not say.
+    pub options: scan::Options,
+    /// What a request may ask for.
+    pub limits: RequestLimits,
+}
+
+/// What a request may ask for.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestLimits {
+    /// The bytes of a JSON request.
+    pub max_request_bytes: u64,
+    /// The bytes of the secrets of one answer, as JSON.
+    pub max_response_bytes: u64,
+    /// Secrets.
+    pub max_secrets: u64,
+    /// Characters of a secret.
+    pub max_secret_chars: u64,
+    /// How long nothing of a body may come.
+    pub stall_timeout: Duration,
+}
 
 /// The forms of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

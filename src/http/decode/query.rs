@@ -1,7 +1,7 @@
 //! The options of a document that is handed over: query parameters.
 
 use super::{
-    super::router::Decoding,
+    Decoding,
     asked::{Asking, Options},
 };
 use crate::{decode::Tenant, failure::Failure, scan::MarkerPair};

@@ -1,6 +1,6 @@
 //! Reading the body of a request.
 
-use super::{super::layers::too_large, Entrance};
+use super::{super::body::too_large, Entrance};
 use crate::{
     decode::{self, Lending},
     failure::{Failure, Fault, Outcome},
