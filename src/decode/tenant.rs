@@ -9,11 +9,13 @@ use crate::{
     scan::Pairs,
 };
 use std::{
+    future::poll_fn,
     pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
+    task::Poll,
 };
 
 /// Who has documents decoded, and what is particular about it.
@@ -136,15 +138,26 @@ impl Decoder {
         asked: Option<&Mutex<ApprovedTarget>>,
         work: impl Future<Output = Result<T, Stopped>>,
     ) -> Result<T, Stopped> {
-        let mut switched = self.switched.subscribe();
+        let may_go_on = || -> Result<(), Stopped> {
+            tenant.check_served()?;
+            let Some(asked) = asked else { return Ok(()) };
+            let target = asked.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            Ok(target.still_allowed().map_err(|denied| self.denied(denied))?)
+        };
         let mut work = pin!(work);
+        may_go_on()?;
+        // Often it is done at once: then nobody has to be told of switches.
+        let at_once = poll_fn(|context| match work.as_mut().poll(context) {
+            Poll::Ready(done) => Poll::Ready(Some(done)),
+            Poll::Pending => Poll::Ready(None),
+        });
+        if let Some(done) = at_once.await {
+            return done;
+        }
+        let mut switched = self.switched.subscribe();
         loop {
             // What is switched from here on is not overheard.
-            tenant.check_served()?;
-            if let Some(asked) = asked {
-                let target = asked.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                target.still_allowed().map_err(|denied| self.denied(denied))?;
-            }
+            may_go_on()?;
             tokio::select! {
                 biased;
                 done = &mut work => return done,

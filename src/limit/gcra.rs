@@ -30,13 +30,19 @@ pub struct Decision {
 const MINUTE: u64 = 60_000_000_000;
 /// Nanoseconds in a microsecond.
 const MICROSECOND: u64 = 1000;
+/// No window is longer, some 142 years: added to the time since 1970 that is exact in a double
+/// until 2112.
+const LONGEST: u64 = MICROSECOND << 52;
 
 impl Gcra {
-    /// Neither may be 0; of what is, there is 1.
+    /// Neither may be 0; of what is, there is 1. The interval is one of whole microseconds, and a
+    /// burst that takes longer than 142 years to earn back is cut to what is earned in them: so
+    /// that who counts in doubles, as Valkey's scripts do, comes to the same.
     pub fn new(requests_per_minute: u64, burst: u64) -> Self {
-        let (requests_per_minute, burst) = (requests_per_minute.max(1), burst.max(1));
+        let requests_per_minute = requests_per_minute.max(1);
         // Rounded up: rather too few than one too many.
-        Self { requests_per_minute, interval: MINUTE.div_ceil(requests_per_minute), burst }
+        let interval = MINUTE.div_ceil(requests_per_minute).next_multiple_of(MICROSECOND);
+        Self { requests_per_minute, interval, burst: burst.clamp(1, LONGEST / interval) }
     }
 
     /// The part of it that each of so many has.
@@ -47,14 +53,6 @@ impl Gcra {
     /// How many are earned back in a minute.
     pub fn requests_per_minute(&self) -> u64 {
         self.requests_per_minute
-    }
-
-    /// The same as one keeps it who counts in whole microseconds, and none of a window that
-    /// is longer than this: rather too few than one too many.
-    pub(super) fn in_microseconds(&self, longest: Duration) -> Self {
-        let interval = self.interval.div_ceil(MICROSECOND) * MICROSECOND;
-        let longest = u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX);
-        Self { interval, burst: self.burst.min((longest / interval).max(1)), ..*self }
     }
 
     /// How long it takes to earn back one request.
@@ -152,17 +150,19 @@ mod tests {
     }
 
     #[test]
-    fn in_microseconds_it_is_never_more() {
+    fn it_is_whole_microseconds_and_never_more_than_was_asked_for() {
         let check = |rate, burst, expected: (u64, u64)| {
-            let gcra = Gcra::new(rate, burst).in_microseconds(Duration::from_secs(3600));
+            let gcra = Gcra::new(rate, burst);
             assert_eq!((gcra.interval, gcra.burst()), expected, "{rate} {burst}");
         };
         check(600, 100, (SECOND / 10, 100));
         check(7, 3, (8_571_429_000, 3));
+        check(64_000, 6400, (938_000, 6400));
         check(1_000_000_000, 5, (1000, 5));
-        check(1, 60, (60 * SECOND, 60));
-        check(1, 61, (60 * SECOND, 60));
-        check(1, u64::MAX, (60 * SECOND, 60));
+        check(1, 75_059_993, (60 * SECOND, 75_059_993));
+        check(1, 75_059_994, (60 * SECOND, 75_059_993));
+        check(1, u64::MAX, (60 * SECOND, 75_059_993));
+        check(0, 0, (60 * SECOND, 1));
     }
 
     #[test]
@@ -171,7 +171,6 @@ mod tests {
         let mut rest = u64::MAX;
         assert!(gcra.decide(&mut rest, u64::MAX - 1).is_allowed);
         assert!(Gcra::new(u64::MAX, 1).decide(&mut 0, 0).is_allowed);
-        assert_eq!(Gcra::new(0, 0).burst(), 1);
     }
 
     proptest! {

@@ -111,7 +111,11 @@ pub(super) async fn decode(
             Err(failure) => return Ok(unread_refusal(failure, &parts, body)),
         }
     }
-    let read = read(&decoding, &parts, kind, body, &mut place, &entrance, &record);
+    let read = async {
+        let read = read(&decoding, &parts, kind, body, &mut place, &entrance, &record);
+        // Not only once all of it is there.
+        decoding.decoder.while_served(tenant, async { Ok(read.await?) }).await.map_err(failure)
+    };
     let (document, options) = match timeout_at(deadline.at.into(), read).await {
         Ok(read) => read.map_err(|failure| forbidden(failure, &record))?,
         Err(_) => return Err(deadline.passed(&record.trail).into()),

@@ -13,7 +13,15 @@ local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local today = math.floor(tonumber(time[1]) / 86400)
 
-local kept = redis.call('HMGET', KEYS[1], 'rest', 'day', 'decodes')
+local kept = redis.pcall('HMGET', KEYS[1], 'rest', 'day', 'decodes')
+if kept.err then
+  if not string.find(kept.err, 'WRONGTYPE', 1, true) then
+    return kept
+  end
+  -- Somebody else has put it there. It would refuse this caller for ever.
+  redis.call('DEL', KEYS[1])
+  kept = {}
+end
 local rest = tonumber(kept[1]) or 0
 local day = tonumber(kept[2]) or 0
 local decodes = tonumber(kept[3]) or 0

@@ -134,9 +134,6 @@ impl Valkey {
     /// Decides about a request of a caller, which may be one for a decode, and notes it;
     /// `count` is the name it is counted under. It takes one round trip, and no longer than
     /// the timeout; without a connection, no time.
-    ///
-    /// As in memory, with two differences: the interval of a rate is rounded up to whole
-    /// microseconds, and a burst that takes more than 142 years to earn back is smaller.
     pub async fn decide(
         &self,
         count: &str,

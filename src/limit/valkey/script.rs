@@ -16,10 +16,6 @@ pub(super) struct Questions {
 /// Ruling, debt, day, decodes and time, as `decide.lua` returns them.
 type Answer = (u64, u64, u64, u64, u64);
 
-/// No window is longer, some 142 years: added to the time since 1970 that is exact in a
-/// double until 2112. A burst that takes longer to earn back is cut to what is earned in it.
-const LONGEST: Duration = Duration::from_micros(1 << 52);
-
 /// Up to here doubles count every decode.
 const COUNTABLE: u64 = 1 << 53;
 
@@ -47,7 +43,7 @@ impl Questions {
         terms: &Terms,
         is_decode: bool,
     ) -> RedisResult<Verdict> {
-        let rate = terms.rate.in_microseconds(LONGEST);
+        let rate = terms.rate;
         let quota = terms.decodes_per_day.map(|most| most.min(COUNTABLE).to_string());
         let mut asked = self.decide.key(key(count));
         asked.arg(microseconds(rate.interval())).arg(microseconds(rate.window()));
@@ -137,7 +133,7 @@ mod tests {
     fn no_number_of_ours_is_too_large_for_a_double() {
         let years = |count: u64| count * 365 * DAY * SECOND;
         let check = |rate, burst, expected| {
-            let gcra = Gcra::new(rate, burst).in_microseconds(LONGEST);
+            let gcra = Gcra::new(rate, burst);
             assert_eq!(gcra.burst(), expected, "{rate} {burst}");
             let most = microseconds(gcra.window()) + microseconds(gcra.interval());
             assert!(most + years(2100 - 1970) < COUNTABLE, "{rate} {burst}");

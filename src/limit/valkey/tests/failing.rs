@@ -41,6 +41,21 @@ async fn passes(replica: &Replica) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_somebody_else_has_put_in_the_place_of_a_count_harms_nobody() {
+    let server = ValkeyServer::start();
+    let replica = Replica::connected(settings(&server.url())).await;
+    server.command(&["SET", "blueprint-decoder:{a}", "x"]);
+
+    for _ in 0..5 {
+        passes(&replica).await;
+    }
+
+    let sixth = replica.decide("a", &terms(), true).await;
+    assert_eq!(sixth.map(|made| made.ruling), Ok(Ruling::RateLimited));
+    assert_eq!(replica.told(), [false, true]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_forgets_the_script_is_told_it_again() {
     let server = ValkeyServer::start();
     let replica = Arc::new(Replica::connected(settings(&server.url())).await);
