@@ -28,7 +28,7 @@ pub struct Roster {
 }
 
 /// One tenant. What is not said is as for everyone.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct TenantEntry {
     /// What it is called, also in metrics.
     pub name: String,

@@ -87,9 +87,12 @@ async fn probes_scrapes_and_the_operator_are_never_limited() {
 async fn who_obeys_the_headers_is_never_refused() {
     // A hundred in a second, and 100 at once.
     let config = "[rate_limit]\nrequests_per_minute = 6000\nburst = 100\n";
-    let app = TestApp::start(config).await;
-    let (mut may, mut sent) = (100, 0);
+    obey(&TestApp::start(config).await).await;
+}
 
+/// Sends as many as the headers allow, where that is 100 at once and in a second, four times.
+pub(crate) async fn obey(app: &TestApp) {
+    let (mut may, mut sent) = (100, 0);
     while sent < 400 {
         let answer = app.get("/problems").await;
         assert_eq!(answer.status, 200, "{answer:?} after {sent}");

@@ -1,9 +1,12 @@
 //! Limits that replicas share, counted by a real server, and what happens when that is gone.
 
-use crate::support::{
-    app::{Answer, TestApp},
-    callers::{Key, Roster, TenantsFile},
-    valkey::ValkeyServer,
+use crate::{
+    rate_limit::obey,
+    support::{
+        app::{Answer, TestApp},
+        callers::{Key, Roster, TenantsFile},
+        valkey::ValkeyServer,
+    },
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -39,6 +42,26 @@ async fn detail(app: &TestApp) -> Value {
 fn decided(metrics: &BTreeMap<String, f64>, decision: &str, backend: &str) -> f64 {
     let labels = format!("{{backend=\"{backend}\",decision=\"{decision}\"}}");
     metrics[&format!("decoder_rate_limit_decisions_total{labels}")]
+}
+
+#[tokio::test]
+async fn who_obeys_the_headers_is_never_refused() {
+    let server = ValkeyServer::start();
+    obey(&instance(&shared(&server, "requests_per_minute = 6000\nburst = 100")).await).await;
+}
+
+/// Where an interval is no whole number of microseconds, too.
+#[tokio::test]
+async fn no_header_promises_more_than_the_policy() {
+    let server = ValkeyServer::start();
+    let limits = "requests_per_minute = 64000\nburst = 6400";
+    let shared = instance(&shared(&server, limits)).await;
+    let alone = TestApp::start(&format!("[rate_limit]\n{limits}\n")).await;
+
+    let policy = |answer: &Answer| answer.header("ratelimit-policy").map(str::to_owned);
+
+    assert_eq!(policy(&shared.get("/").await).as_deref(), Some("\"requests\";q=6400;w=7"));
+    assert_eq!(policy(&alone.get("/").await).as_deref(), Some("\"requests\";q=6400;w=7"));
 }
 
 #[tokio::test]

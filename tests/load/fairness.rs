@@ -79,9 +79,13 @@ fn beside(
     let (before, now) = (alone.latencies(200).p99(), beside.latencies(200).p99());
     let bound = before + before / 10 + TARGET;
     report.judge("the modest one's p99", ms(now), format!("under {}", ms(bound)), now < bound);
-    let refused = beside.unexpected(&[200]);
-    let is_met = refused.is_empty();
-    report.judge("the modest one's, not answered with 200", format!("{refused:?}"), "[]", is_met);
+    report.tell(
+        "the modest one's, not answered with 200",
+        format!("{:?}", beside.unexpected(&[200])),
+    );
+    // Whoever has its share is served, however busy this machine is with other things.
+    let share = beside.goodput() / alone.goodput();
+    report.demand("the modest one is served", format!("{share:.2}"), "over 0.9", share > 0.9);
     demand_order(&others, report);
     demand_order(&beside, report);
     Ok(())

@@ -1,13 +1,17 @@
-//! Whether it takes longer to refuse a wrong secret than an unknown key.
+//! Whether it takes longer to refuse a wrong secret than an unknown key: as a caller sees it, and
+//! in the look-up alone, where what a caller cannot see would begin.
 
 use crate::{UNLIMITED, figures::Report, requests, server::Server};
-use blueprint_decoder::identity::NewKey;
+use blueprint_decoder::identity::{
+    Credential, KeyEntry, Keyring, NewKey, Role, Roster, TenantEntry,
+};
 use std::{
     fs,
+    hint::black_box,
     io::{self, Read, Write},
     net::TcpStream,
     path::Path,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 /// Tries of each kind.
@@ -40,14 +44,40 @@ pub(crate) fn prove(directory: &Path, report: &mut Report) -> io::Result<()> {
         refused += usize::from(answer(&mut stream)?.starts_with("HTTP/1.1 401 "));
         took[kind].push(began.elapsed());
     }
-    let [unknown, wrong] = took.map(median);
-    let ratio = wrong.as_secs_f64() / unknown.as_secs_f64();
-    report.tell("an unknown key, median", format!("{:.2} us", unknown.as_secs_f64() * 1e6));
-    report.tell("a wrong secret, median", format!("{:.2} us", wrong.as_secs_f64() * 1e6));
+    let [unknown_took, wrong_took] = took.map(median);
+    let ratio = wrong_took.as_secs_f64() / unknown_took.as_secs_f64();
+    report.tell("an unknown key, median", format!("{:.2} us", unknown_took.as_secs_f64() * 1e6));
+    report.tell("a wrong secret, median", format!("{:.2} us", wrong_took.as_secs_f64() * 1e6));
     let is_met = (ratio - 1.0).abs() <= BOUND;
     report.judge("one to the other", format!("{ratio:.4}"), "within 0.02 of 1", is_met);
     report.demand("refused", refused, 2 * TRIES, refused == 2 * TRIES);
+    let ratio = looked_up(&known, [&other.text, &wrong]);
+    // An unknown key that is not hashed takes a tenth.
+    let is_met = (0.5..2.0).contains(&ratio);
+    report.demand("one look-up to the other", format!("{ratio:.3}"), "0.5 to 2", is_met);
     Ok(())
+}
+
+/// How much longer the second of two keys is looked up than the first, neither of which opens.
+fn looked_up(known: &NewKey, shown: [&str; 2]) -> f64 {
+    let now = SystemTime::now();
+    let key =
+        KeyEntry { id: known.id.clone(), sha256: known.hash, role: Role::Decoder, expires: None };
+    let tenant = TenantEntry { name: "t".to_owned(), keys: vec![key], ..TenantEntry::default() };
+    let roster = Roster { tenants: vec![tenant], ..Roster::default() };
+    let keyring = Keyring::new(&roster, None);
+    let mut took = [Vec::with_capacity(TRIES), Vec::with_capacity(TRIES)];
+    for _ in 0..TRIES {
+        for (took, shown) in took.iter_mut().zip(shown) {
+            let Credential::Key(key) = Credential::of([], [shown.as_bytes()]) else { continue };
+            let began = Instant::now();
+            let found = black_box(keyring.find(black_box(key), now));
+            took.push(began.elapsed());
+            assert!(found.is_err(), "this key opens nothing");
+        }
+    }
+    let [first, second] = took.map(median);
+    second.as_secs_f64() / first.as_secs_f64()
 }
 
 fn key() -> io::Result<NewKey> {
