@@ -3,7 +3,8 @@
 
   source.py --port P --certificate FILE --key FILE --faults DIR
 
-Serves scrolls over https on loopback. A fault is on while there is a file of its name in DIR:
+Serves scrolls over https on loopback, and sends whoever asks for /away to a metadata service. A
+fault is on while there is a file of its name in DIR:
 
   slow-source      answers take seven seconds, in two halves
   failing-source   every answer is 503
@@ -15,15 +16,15 @@ SCROLL = f"{DECOYS}{{*AGENT_CODENAME: SHADOWMIND*}}\n{DECOYS}{{*the second lies 
 # How long each half of a slow answer takes: the first shorter than `egress.first_byte_timeout`,
 # both together shorter than `egress.total_timeout`.
 HALF = 3.5
-
-
 # How long a scroll below /far/ takes to be fetched from its shelf.
 FAR = 1.0
 
 
 def answer(path: str) -> tuple[str, bytes, float]:
-    """The status, the body and the pause before it, of /scroll/N and /far/N: N times a scroll."""
+    """The status, the body and the pause before it. /scroll/N and /far/N are N times a scroll."""
     folder, _, size = path.lstrip("/").partition("/")
+    if folder == "away":
+        return "302 Found\r\nLocation: https://169.254.169.254/latest/", b"", 0
     if folder not in ("scroll", "far") or not size.isdecimal():
         return "404 Not Found", b"no such scroll\n", 0
     return "200 OK", (SCROLL * min(int(size), 1000)).encode(), FAR if folder == "far" else 0

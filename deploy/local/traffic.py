@@ -28,6 +28,8 @@ DENIED = [
     "https://user:word@scrolls.example/scroll/1",
     "https://scrolls.example:22/",
     "https://elsewhere.example/",
+    # Allowed by its name, and leads to a private address.
+    "https://inside.example/",
 ]
 
 
@@ -94,7 +96,9 @@ class Client:
             await self.send(self.stack["keys"][tenant], '{"source": ', "application/json")
 
     async def denied(self) -> None:
-        await self.ask("guild", source=random.choice(DENIED))
+        # Or where a source sends whoever asks.
+        away = f"{random.choice(self.hosts)}/away"
+        await self.ask("guild", source=random.choice([*DENIED, away]))
 
     async def unknown(self) -> None:
         right = self.stack["keys"]["league"]
