@@ -200,6 +200,11 @@ fn not_allowed(kind: DeniedKind, source: &Source, others: &[(usize, &NamedRule)]
         _ => "any rule".to_owned(),
     };
     let reason = format!("not the {} of {whose}: {}", kind.as_str(), without_secrets(&source.url));
+    // Nobody mistypes an address: it is what an attack looks like, permitted elsewhere or not.
+    let kind = match (kind, &source.host) {
+        (DeniedKind::Host, Host::Ipv4(_) | Host::Ipv6(_)) => DeniedKind::Address,
+        _ => kind,
+    };
     Denied::new(kind, detail, reason)
 }
 

@@ -124,7 +124,7 @@ mod tests {
         check("https://x.b.example/in/..%2fout", Err(DeniedKind::Path));
         check("https://evil.example/", Err(DeniedKind::Host));
         check("https://a.example:8443/", Err(DeniedKind::Port));
-        check("https://169.254.169.254/", Err(DeniedKind::Host));
+        check("https://169.254.169.254/", Err(DeniedKind::Address));
         check("https://u@a.example/", Err(DeniedKind::Userinfo));
         check("https://@a.example/", Err(DeniedKind::Userinfo));
         check("//@a.example/", Err(DeniedKind::Userinfo));

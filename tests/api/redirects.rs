@@ -168,7 +168,7 @@ async fn what_a_caller_may_not_ask_for_no_redirect_leads_to() {
     let port = other.address().port();
     for (location, kind) in [
         ("https://other.test/".to_owned(), "host"),
-        ("https://127.0.0.1/".to_owned(), "host"),
+        ("https://127.0.0.1/".to_owned(), "address"),
         ("https://inner.test/".to_owned(), "address"),
         ("https://inner.test:8443/".to_owned(), "port"),
         ("https://user@source.test/".to_owned(), "userinfo"),

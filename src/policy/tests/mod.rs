@@ -139,8 +139,8 @@ fn one_forbidden_answer_denies_them_all() {
 #[test]
 fn an_address_in_a_url_needs_a_rule_and_is_judged_at_once() {
     let none = policy(&["https://a.example"]);
-    check(&none, "https://93.184.216.34/", Err(DeniedKind::Host));
-    check(&none, "https://127.0.0.1/", Err(DeniedKind::Host));
+    check(&none, "https://93.184.216.34/", Err(DeniedKind::Address));
+    check(&none, "https://127.0.0.1/", Err(DeniedKind::Address));
     let any = policy(&["https://*", "https://127.0.0.1"]);
     check(&any, "https://93.184.216.34/", Ok("rule-1"));
     check(&any, "https://127.0.0.1/", Err(DeniedKind::Address));
