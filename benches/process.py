@@ -7,7 +7,16 @@
 Builds the release binary first. Needs `rg` for speed. Runs are in turn, so that a
 drift of the machine hits both; the ratio is the median of the pairs.
 """
-import json, os, pathlib, re, statistics, subprocess, sys, tempfile, time
+
+import json
+import os
+import pathlib
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BINARY = ROOT / "target/release/blueprint-decoder"

@@ -1,4 +1,5 @@
 """A dashboard from rows of panels: their places, and what each dashboard has."""
+
 from .panels import DATASOURCE, RUNBOOK, Panel
 
 COLUMNS = 24
@@ -17,8 +18,13 @@ def dashboard(uid: str, title: str, description: str, *rows: Row) -> dict:
     panels = placed(rows)
     tops = {panel["gridPos"]["y"] for panel in panels}
     for top in tops:
-        seen = [p for p in panels if p["type"] != "row" and top <= p["gridPos"]["y"]
-                and p["gridPos"]["y"] + p["gridPos"]["h"] <= top + ROWS_IN_VIEW]
+        seen = [
+            p
+            for p in panels
+            if p["type"] != "row"
+            and top <= p["gridPos"]["y"]
+            and p["gridPos"]["y"] + p["gridPos"]["h"] <= top + ROWS_IN_VIEW
+        ]
         if len(seen) > PANELS_IN_VIEW:
             raise Crowded(f"{title}: {len(seen)} panels in view below {seen[0]['title']!r}")
     return {
@@ -45,8 +51,15 @@ def placed(rows: tuple[Row, ...]) -> list[dict]:
     panels: list[dict] = []
     y = 0
     for title, content in rows:
-        panels.append({"type": "row", "title": title, "collapsed": False, "panels": [],
-                       "gridPos": {"x": 0, "y": y, "w": COLUMNS, "h": 1}})
+        panels.append(
+            {
+                "type": "row",
+                "title": title,
+                "collapsed": False,
+                "panels": [],
+                "gridPos": {"x": 0, "y": y, "w": COLUMNS, "h": 1},
+            }
+        )
         x, y, tallest = 0, y + 1, 0
         for panel in content:
             if x + panel.width > COLUMNS:
@@ -62,13 +75,27 @@ def variables() -> list[dict]:
     every = {"text": ["All"], "value": ["$__all"]}
     instances = "label_values(decoder_build_info, instance)"
     return [
-        {"name": "datasource", "label": "Prometheus", "type": "datasource",
-         "query": "prometheus", "refresh": 1},
+        {
+            "name": "datasource",
+            "label": "Prometheus",
+            "type": "datasource",
+            "query": "prometheus",
+            "refresh": 1,
+        },
         # The first question after "is it broken" is "all of it, or one instance".
-        {"name": "instance", "label": "Instance", "type": "query", "datasource": DATASOURCE,
-         "query": {"query": instances, "refId": "instances"},
-         "multi": True, "includeAll": True, "allValue": ".*",
-         "current": every, "refresh": 2, "sort": 1},
+        {
+            "name": "instance",
+            "label": "Instance",
+            "type": "query",
+            "datasource": DATASOURCE,
+            "query": {"query": instances, "refId": "instances"},
+            "multi": True,
+            "includeAll": True,
+            "allValue": ".*",
+            "current": every,
+            "refresh": 2,
+            "sort": 1,
+        },
     ]
 
 
@@ -90,9 +117,24 @@ def deploys() -> dict:
 def links() -> list[dict]:
     looks = {"asDropdown": False, "includeVars": True, "keepTime": True, "targetBlank": False}
     return [
-        {"type": "dashboards", "title": "", "tags": ["decoder"], "icon": "dashboard",
-         "tooltip": "", **looks},
-        {"type": "link", "title": "Runbook: first five minutes", "tags": [], "icon": "doc",
-         "tooltip": "What to look at first, and what to do", **looks, "includeVars": False,
-         "keepTime": False, "targetBlank": True, "url": f"{RUNBOOK}#the-first-five-minutes"},
+        {
+            "type": "dashboards",
+            "title": "",
+            "tags": ["decoder"],
+            "icon": "dashboard",
+            "tooltip": "",
+            **looks,
+        },
+        {
+            "type": "link",
+            "title": "Runbook: first five minutes",
+            "tags": [],
+            "icon": "doc",
+            "tooltip": "What to look at first, and what to do",
+            **looks,
+            "includeVars": False,
+            "keepTime": False,
+            "targetBlank": True,
+            "url": f"{RUNBOOK}#the-first-five-minutes",
+        },
     ]

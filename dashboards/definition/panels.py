@@ -3,7 +3,10 @@
 A query is written without `instance` and `job`: `scoped` puts them where they belong. What is
 not said here is left to Grafana's defaults, so that the files stay short.
 """
-import dataclasses, re
+
+import dataclasses
+import re
+from collections.abc import Sequence
 
 RUNBOOK = "https://github.com/blueprint-decoder/blueprint-decoder/blob/main/RUNBOOK.md"
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
@@ -136,8 +139,8 @@ def panel(
     height: int,
     defaults: dict,
     options: dict,
-    overrides: list[dict],
-    colors: dict[str, str],
+    overrides: Sequence[dict],
+    colors: dict[str, str] | None,
     empty: str,
     alerts: tuple[str, ...],
     transformations: list[dict] | None = None,
@@ -148,14 +151,14 @@ def panel(
     ]
     if empty:
         defaults["noValue"] = empty
-    colored = [override(name, color=fixed(color)) for name, color in colors.items()]
+    colored = [override(name, color=fixed(color)) for name, color in (colors or {}).items()]
     body = {
         "type": kind,
         "title": title,
         "description": help,
         "datasource": DATASOURCE,
         "targets": [query.target(chr(ord("A") + n)) for n, query in enumerate(queries)],
-        "fieldConfig": {"defaults": defaults, "overrides": colored + overrides},
+        "fieldConfig": {"defaults": defaults, "overrides": [*colored, *overrides]},
         "options": options,
     }
     if links:
@@ -172,7 +175,7 @@ def timeseries(
     unit: str,
     width: int = 12,
     height: int = 9,
-    colors: dict[str, str] = {},
+    colors: dict[str, str] | None = None,
     stack: bool = False,
     of_all: bool = False,
     lines: dict | None = None,
@@ -180,7 +183,7 @@ def timeseries(
     soft_low: float | None = None,
     high: float | None = None,
     decimals: int | None = None,
-    overrides: list[dict] = [],
+    overrides: Sequence[dict] = (),
     sort: str = "Last *",
     ascending: bool = False,
     empty: str = "",
@@ -224,9 +227,20 @@ def timeseries(
         },
         "tooltip": {"mode": "multi", "sort": "asc" if ascending else "desc"},
     }
-    return panel("timeseries", title, help, list(queries), width=width, height=height,
-                 defaults=defaults, options=options, overrides=overrides, colors=colors,
-                 empty=empty, alerts=alerts)
+    return panel(
+        "timeseries",
+        title,
+        help,
+        list(queries),
+        width=width,
+        height=height,
+        defaults=defaults,
+        options=options,
+        overrides=overrides,
+        colors=colors,
+        empty=empty,
+        alerts=alerts,
+    )
 
 
 def stat(
@@ -237,12 +251,12 @@ def stat(
     thresholds: dict | None = None,
     width: int = 4,
     height: int = 5,
-    colors: dict[str, str] = {},
+    colors: dict[str, str] | None = None,
     decimals: int | None = None,
     says: dict[str, tuple[str, str]] | None = None,
     graph: bool = True,
     names: bool = False,
-    overrides: list[dict] = [],
+    overrides: Sequence[dict] = (),
     empty: str = "",
     alerts: tuple[str, ...] = (),
 ) -> Panel:
@@ -257,8 +271,10 @@ def stat(
     if decimals is not None:
         defaults["decimals"] = decimals
     if says:
-        words = {value: {"text": text, "color": color, "index": n}
-                 for n, (value, (text, color)) in enumerate(says.items())}
+        words = {
+            value: {"text": text, "color": color, "index": n}
+            for n, (value, (text, color)) in enumerate(says.items())
+        }
         defaults["mappings"] = [{"type": "value", "options": words}]
     options = {
         "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
@@ -268,35 +284,81 @@ def stat(
         "graphMode": "area" if graph else "none",
         "justifyMode": "center" if names else "auto",
     }
-    return panel("stat", title, help, list(queries), width=width, height=height,
-                 defaults=defaults, options=options, overrides=overrides, colors=colors,
-                 empty=empty, alerts=alerts)
+    return panel(
+        "stat",
+        title,
+        help,
+        list(queries),
+        width=width,
+        height=height,
+        defaults=defaults,
+        options=options,
+        overrides=overrides,
+        colors=colors,
+        empty=empty,
+        alerts=alerts,
+    )
 
 
-def heatmap(title: str, help: str, metric: str, *, unit: str, width: int = 12, height: int = 9,
-            empty: str = "") -> Panel:
+def heatmap(
+    title: str,
+    help: str,
+    metric: str,
+    *,
+    unit: str,
+    width: int = 12,
+    height: int = 9,
+    empty: str = "",
+) -> Panel:
     """How many fell into which bucket, over time."""
     name, brace, matchers = metric.partition("{")
     expression = f"sum by (le) ({rate(f'{name}_bucket{brace}{matchers}')})"
     options = {
         "calculate": False,
         "cellGap": 1,
-        "color": {"mode": "scheme", "scheme": "Viridis", "steps": 64, "exponent": 0.5,
-                  "fill": "dark-green", "reverse": False},
+        "color": {
+            "mode": "scheme",
+            "scheme": "Viridis",
+            "steps": 64,
+            "exponent": 0.5,
+            "fill": "dark-green",
+            "reverse": False,
+        },
         "filterValues": {"le": 1e-9},
         "cellValues": {"unit": "reqps"},
         "yAxis": {"unit": unit, "axisPlacement": "left"},
         "legend": {"show": True},
         "tooltip": {"mode": "single", "yHistogram": True},
     }
-    return panel("heatmap", title, help, [Query(expression, "{{le}}", format="heatmap")],
-                 width=width, height=height, defaults={}, options=options, overrides=[],
-                 colors={}, empty=empty, alerts=())
+    return panel(
+        "heatmap",
+        title,
+        help,
+        [Query(expression, "{{le}}", format="heatmap")],
+        width=width,
+        height=height,
+        defaults={},
+        options=options,
+        overrides=(),
+        colors=None,
+        empty=empty,
+        alerts=(),
+    )
 
 
-def table(title: str, help: str, *queries: Query, columns: dict[str, tuple[str, dict]],
-          key: str = "", sort: str = "", width: int = 12, height: int = 9, empty: str = "",
-          transformations: list[dict] = [], alerts: tuple[str, ...] = ()) -> Panel:
+def table(
+    title: str,
+    help: str,
+    *queries: Query,
+    columns: dict[str, tuple[str, dict]],
+    key: str = "",
+    sort: str = "",
+    width: int = 12,
+    height: int = 9,
+    empty: str = "",
+    transformations: Sequence[dict] = (),
+    alerts: tuple[str, ...] = (),
+) -> Panel:
     """Rows of what is so now. `columns`: a field of the answers, by what it is called here and
     how it looks, in order; others are left out. Where there is more than one query, their rows
     are joined by `key`, and the values are called `Value #A` and so on."""
@@ -315,7 +377,18 @@ def table(title: str, help: str, *queries: Query, columns: dict[str, tuple[str, 
     options: dict = {"showHeader": True, "cellHeight": "sm"}
     if sort:
         options["sortBy"] = [{"displayName": sort, "desc": True}]
-    return panel("table", title, help, asked, width=width, height=height,
-                 defaults={"custom": {"align": "auto"}}, options=options, overrides=overrides,
-                 colors={}, empty=empty, alerts=alerts,
-                 transformations=[*join, *transformations, organize])
+    return panel(
+        "table",
+        title,
+        help,
+        asked,
+        width=width,
+        height=height,
+        defaults={"custom": {"align": "auto"}},
+        options=options,
+        overrides=overrides,
+        colors=None,
+        empty=empty,
+        alerts=alerts,
+        transformations=[*join, *transformations, organize],
+    )

@@ -9,10 +9,17 @@ fault is on while there is a file of its name in DIR:
   slow-source      answers take seven seconds, in two halves
   failing-source   every answer is 503
 """
-import argparse, asyncio, contextlib, pathlib, ssl
+
+import argparse
+import asyncio
+import contextlib
+import pathlib
+import ssl
 
 DECOYS = "Misleading information is everywhere.\n" * 8
-SCROLL = f"{DECOYS}{{*AGENT_CODENAME: SHADOWMIND*}}\n{DECOYS}{{*the second lies beneath the tree*}}\n"
+SCROLL = (
+    f"{DECOYS}{{*AGENT_CODENAME: SHADOWMIND*}}\n{DECOYS}{{*the second lies beneath the tree*}}\n"
+)
 # How long each half of a slow answer takes: the first shorter than `egress.first_byte_timeout`,
 # both together shorter than `egress.total_timeout`.
 HALF = 3.5
@@ -50,7 +57,9 @@ class Source:
             status, body = "503 Service Unavailable", b"the library is closed\n"
         is_slow = self.has("slow-source")
         await asyncio.sleep(HALF if is_slow else pause)
-        head = f"HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\n\r\n"
+        head = (
+            f"HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
         middle = len(body) // 2
         writer.write(head.encode() + body[:middle])
         if is_slow:

@@ -12,8 +12,15 @@ while there is a file of its name in the stack's folder of faults:
   overload      more at once than there are places
   abandoned     clients that leave before they are answered
 """
-import argparse, asyncio, contextlib, itertools, json, pathlib, random
-from typing import Callable
+
+import argparse
+import asyncio
+import contextlib
+import itertools
+import json
+import pathlib
+import random
+from collections.abc import Callable
 
 # Requests a second of the usual mixture.
 RATE = 20
@@ -44,7 +51,9 @@ class Client:
     def has(self, fault: str) -> bool:
         return (self.faults / fault).exists()
 
-    async def send(self, key: str, body: str, kind: str, query: str = "", stays: bool = True) -> None:
+    async def send(
+        self, key: str, body: str, kind: str, query: str = "", stays: bool = True
+    ) -> None:
         """One request over a connection of its own."""
         host, port = next(self.instances).removeprefix("http://").split(":")
         head = (

@@ -1,14 +1,26 @@
 #!/usr/bin/env python3
 """Whether the dashboards show what they say they show.
 
-  panels.py --names        what is asked for is exported, what is exported is shown, and that a
-                           dashboard which is wrong is found; needs nothing
-  panels.py --stack FILE   that, then every query against the Prometheus of a running local stack
-                           (FILE is its stack.json), then every fault: it is switched on until the
-                           panels that are meant to show it move, and off until they are back
+panels.py --names        what is asked for is exported, what is exported is shown, and that a
+                         dashboard which is wrong is found; needs nothing
+panels.py --stack FILE   that, then every query against the Prometheus of a running local stack
+                         (FILE is its stack.json), then every fault: it is switched on until the
+                         panels that are meant to show it move, and off until they are back
 """
-import argparse, copy, dataclasses, json, math, pathlib, re, subprocess, sys, time
-import urllib.error, urllib.parse, urllib.request
+
+import argparse
+import copy
+import dataclasses
+import json
+import math
+import pathlib
+import re
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SNAPSHOT = ROOT / (
@@ -26,15 +38,22 @@ LATER = {
     "decoder_expiry_timestamp_seconds": {"kind": {"certificate", "key"}},
 }
 # What others export.
-OTHERS = {"ALERTS", "ALERTS_FOR_STATE", "up", "node_filesystem_avail_bytes",
-          "node_filesystem_size_bytes"}
+OTHERS = {
+    "ALERTS",
+    "ALERTS_FOR_STATE",
+    "up",
+    "node_filesystem_avail_bytes",
+    "node_filesystem_size_bytes",
+}
 # Empty in the stack while all is well: why, and what fills it. None: nothing here can, but
 # what is asked for is exported.
 EMPTY = {
     ("decoder-security", "Expires next"): ("no key of the stack has a date", "expiring-key"),
     ("decoder-security", "Days until it expires"): ("the same", "expiring-key"),
-    ("decoder-security", "Requests to the administrative routes"):
-        ("nobody operates the stack", "operator"),
+    ("decoder-security", "Requests to the administrative routes"): (
+        "nobody operates the stack",
+        "operator",
+    ),
     ("decoder-process", "Throttled"): ("the stack has no quota of processors", None),
 }
 
@@ -136,13 +155,21 @@ def panels(dashboard: dict) -> list[dict]:
 
 
 def queries_of(dashboard: dict) -> list[Query]:
-    asked = [(panel["title"], target) for panel in panels(dashboard)
-             for target in panel["targets"]]
-    asked += [(f"annotation {annotation['name']}", annotation["target"])
-              for annotation in dashboard["annotations"]["list"]]
-    return [Query(dashboard["uid"], title, target["expr"], target.get("legendFormat", ""),
-                  target.get("instant", False))
-            for title, target in asked]
+    asked = [(panel["title"], target) for panel in panels(dashboard) for target in panel["targets"]]
+    asked += [
+        (f"annotation {annotation['name']}", annotation["target"])
+        for annotation in dashboard["annotations"]["list"]
+    ]
+    return [
+        Query(
+            dashboard["uid"],
+            title,
+            target["expr"],
+            target.get("legendFormat", ""),
+            target.get("instant", False),
+        )
+        for title, target in asked
+    ]
 
 
 # Names: without a stack.
@@ -169,7 +196,8 @@ def family(name: str, metrics: dict) -> str:
 
 
 SELECTOR = re.compile(
-    r"\b((?:decoder[_:]|process_|node_)[\w:]+|ALERTS\w*|up)\b(?!\s*\()(?:\{([^}]*)\})?")
+    r"\b((?:decoder[_:]|process_|node_)[\w:]+|ALERTS\w*|up)\b(?!\s*\()(?:\{([^}]*)\})?"
+)
 MATCHER = re.compile(r'(\w+)\s*(=~|!~|!=|=)\s*"([^"]*)"')
 
 
@@ -177,13 +205,18 @@ def names(boards: list[dict], says: bool) -> list[str]:
     """What is wrong with names; says what is right with them."""
     metrics = exported()
     recorded = set(re.findall(r"- record: (\S+)", (RULES / "recording.yml").read_text()))
-    alerts = {alert for path in RULES.glob("*.yml")
-              for alert in re.findall(r"- alert: (\S+)", path.read_text())}
+    alerts = {
+        alert
+        for path in RULES.glob("*.yml")
+        for alert in re.findall(r"- alert: (\S+)", path.read_text())
+    }
     wrong: list[str] = []
     shown: set[str] = set()
     linked: set[str] = set()
-    headings = {heading.lower().replace(" ", "-")
-                for heading in re.findall(r"^#+ (.+)$", RUNBOOK.read_text(), re.M)}
+    headings = {
+        heading.lower().replace(" ", "-")
+        for heading in re.findall(r"^#+ (.+)$", RUNBOOK.read_text(), re.M)
+    }
     for dashboard in boards:
         for query in queries_of(dashboard):
             where = f"{query.dashboard}: {query.panel}"
@@ -197,8 +230,9 @@ def names(boards: list[dict], says: bool) -> list[str]:
                 name = family(name, metrics)
                 shown.add(name)
                 if name in metrics:
-                    wrong += [f"{where}: {fault}"
-                              for fault in unmatched(name, metrics[name], matchers)]
+                    wrong += [
+                        f"{where}: {fault}" for fault in unmatched(name, metrics[name], matchers)
+                    ]
                 elif name not in OTHERS:
                     wrong.append(f"{where}: nothing exports {name}")
         for panel in panels(dashboard):
@@ -212,20 +246,31 @@ def names(boards: list[dict], says: bool) -> list[str]:
                 wrong.append(f"{dashboard['uid']}: RUNBOOK.md has no section #{anchor}")
     if not shown:
         wrong.append("no metric was found in any query")
-    wrong += [f"{name} is exported, in no panel, and not said to be hidden"
-              for name in sorted(metrics.keys() - shown - NOT_SHOWN.keys())]
-    wrong += [f"{name} is shown, though it is said to be hidden, or not exported"
-              for name in sorted(NOT_SHOWN.keys() & (shown | NOT_SHOWN.keys() - metrics.keys()))]
-    wrong += [f"no panel links to the runbook's section of {alert}"
-              for alert in sorted(alerts) if alert.lower() not in linked]
+    wrong += [
+        f"{name} is exported, in no panel, and not said to be hidden"
+        for name in sorted(metrics.keys() - shown - NOT_SHOWN.keys())
+    ]
+    wrong += [
+        f"{name} is shown, though it is said to be hidden, or not exported"
+        for name in sorted(NOT_SHOWN.keys() & (shown | NOT_SHOWN.keys() - metrics.keys()))
+    ]
+    wrong += [
+        f"no panel links to the runbook's section of {alert}"
+        for alert in sorted(alerts)
+        if alert.lower() not in linked
+    ]
     uids = {dashboard["uid"] for dashboard in boards}
-    told = {uid for path in RULES.glob("*.yml")
-            for uid in re.findall(r"/d/([\w-]+)", path.read_text())}
-    wrong += [f"alerts point to a dashboard {uid}, which there is not"
-              for uid in sorted(told - uids)]
+    told = {
+        uid for path in RULES.glob("*.yml") for uid in re.findall(r"/d/([\w-]+)", path.read_text())
+    }
+    wrong += [
+        f"alerts point to a dashboard {uid}, which there is not" for uid in sorted(told - uids)
+    ]
     if says and not wrong:
-        print(f"{len(metrics)} metrics are exported, {len(metrics) - len(NOT_SHOWN)} shown, "
-              f"{len(NOT_SHOWN)} deliberately not; {len(alerts)} alerts have a panel")
+        print(
+            f"{len(metrics)} metrics are exported, {len(metrics) - len(NOT_SHOWN)} shown, "
+            f"{len(NOT_SHOWN)} deliberately not; {len(alerts)} alerts have a panel"
+        )
         for name, reason in NOT_SHOWN.items():
             print(f"  not shown: {name}: {reason}")
     return wrong
@@ -243,9 +288,10 @@ def blind_spots(boards: list[dict]) -> list[str]:
     wrongs = {
         "a metric that nothing exports": ("decoder_circuits_open", "decoder_circuit_open"),
         "a rule that records nothing": ("decoder:service_errors:ratio_rate1h", "decoder:e:1h"),
-        "a label that there is not": ('sum by (le) (rate(decoder_fetch_phase_duration_seconds_'
-                                      'bucket{phase', 'sum by (le) (rate(decoder_fetch_phase_'
-                                      'duration_seconds_bucket{part'),
+        "a label that there is not": (
+            "sum by (le) (rate(decoder_fetch_phase_duration_seconds_bucket{phase",
+            "sum by (le) (rate(decoder_fetch_phase_duration_seconds_bucket{part",
+        ),
         "a value that there never is": ('blame=\\"service', 'blame=\\"us'),
         "absence that looks like 0": ("max (decoder:", "vector(0) or max (decoder:"),
         "a colour of no series": ('"options": "source_denied"', '"options": "source_refused"'),
@@ -254,8 +300,11 @@ def blind_spots(boards: list[dict]) -> list[str]:
         "a metric in no panel": ("decoder_log_lines_dropped_total", "decoder_ready"),
         "a dashboard that alerts point to": ('"decoder-tenants"', '"decoder-tenant"'),
     }
-    blind = [what for what, (old, new) in wrongs.items()
-             if not names(spoil(boards, old, new), says=False)]
+    blind = [
+        what
+        for what, (old, new) in wrongs.items()
+        if not names(spoil(boards, old, new), says=False)
+    ]
     helpless = copy.deepcopy(boards)
     panels(helpless[0])[0]["description"] = ""
     if not names(helpless, says=False):
@@ -275,8 +324,11 @@ def unmatched(name: str, labels: dict[str, set[str]], matchers: str) -> list[str
             if value not in labels[label]:
                 wrong.append(f"{name} never has {label}={value!r}")
         else:
-            wrong += [f"{name} never has {label}={each!r}" for each in value.split("|")
-                      if not any(re.fullmatch(each, known) for known in labels[label])]
+            wrong += [
+                f"{name} never has {label}={each!r}"
+                for each in value.split("|")
+                if not any(re.fullmatch(each, known) for known in labels[label])
+            ]
     return wrong
 
 
@@ -294,9 +346,11 @@ def unseen(panel: dict, metrics: dict) -> list[str]:
             if labels[0] in labelled:
                 values |= labelled[labels[0]]
     # A legend of several labels begins with the first.
-    return [f"no series is called {override['matcher']['options']!r}"
-            for override in panel["fieldConfig"]["overrides"]
-            if override["matcher"]["options"].split(":")[0] not in values]
+    return [
+        f"no series is called {override['matcher']['options']!r}"
+        for override in panel["fieldConfig"]["overrides"]
+        if override["matcher"]["options"].split(":")[0] not in values
+    ]
 
 
 # A running stack.
@@ -324,9 +378,12 @@ class Prometheus:
 
     def filled(self, expression: str, step: float) -> str:
         """The expression as Grafana would send it."""
-        for name, value in (("$__rate_interval", f"{round(self.window * 1000)}ms"),
-                            ("$__interval", f"{round(step * 1000)}ms"),
-                            ("$__range", "5m"), ("$instance", ".*")):
+        for name, value in (
+            ("$__rate_interval", f"{round(self.window * 1000)}ms"),
+            ("$__interval", f"{round(step * 1000)}ms"),
+            ("$__range", "5m"),
+            ("$instance", ".*"),
+        ):
             expression = expression.replace(name, value)
         if "$" in re.sub(r'"\$\d"', "", expression):
             raise Wrong(f"a variable that is not known: {expression}")
@@ -340,16 +397,20 @@ class Prometheus:
     def of_late(self, expression: str, back: float) -> list[tuple[dict, list[float]]]:
         """Each series with its values, as many as a chart has."""
         end, step = time.time(), max(back / 60, self.scrape)
-        found = self.get("query_range", query=self.filled(expression, step), start=end - back,
-                         end=end, step=step)
-        return [(each["metric"], [float(value) for _, value in each["values"]])
-                for each in found["result"]]
+        found = self.get(
+            "query_range", query=self.filled(expression, step), start=end - back, end=end, step=step
+        )
+        return [
+            (each["metric"], [float(value) for _, value in each["values"]])
+            for each in found["result"]
+        ]
 
 
 def seconds(duration: str) -> float:
     units = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
-    return sum(int(number) * units[unit]
-               for number, unit in re.findall(r"(\d+)(ms|[smhd])", duration))
+    return sum(
+        int(number) * units[unit] for number, unit in re.findall(r"(\d+)(ms|[smhd])", duration)
+    )
 
 
 def until(is_so, bound: float, what: str):
@@ -387,8 +448,7 @@ class Stack:
 
     def healthy(self) -> None:
         """Every query has finite data, or is known to have none and has none."""
-        missing = [query for query in self.queries
-                   if (query.dashboard, query.panel) not in EMPTY]
+        missing = [query for query in self.queries if (query.dashboard, query.panel) not in EMPTY]
 
         def all_there() -> bool:
             missing[:] = [query for query in missing if not self.data(query)]
@@ -397,9 +457,12 @@ class Stack:
         try:
             until(all_there, self.bound, "data for each panel")
         except Wrong:
-            raise Wrong("no data:\n" + "\n".join(
-                f"  {query.dashboard}: {query.panel}: {query.expression}"
-                for query in missing)) from None
+            raise Wrong(
+                "no data:\n"
+                + "\n".join(
+                    f"  {query.dashboard}: {query.panel}: {query.expression}" for query in missing
+                )
+            ) from None
         known = set(EMPTY)
         for query in self.queries:
             key = (query.dashboard, query.panel)
@@ -476,8 +539,11 @@ class Stack:
 
     def fills(self, what: str) -> None:
         """Panels that are empty while all is well have data when they should."""
-        waiting = [query for query in self.queries
-                   if EMPTY.get((query.dashboard, query.panel), ("", ""))[1] == what]
+        waiting = [
+            query
+            for query in self.queries
+            if EMPTY.get((query.dashboard, query.panel), ("", ""))[1] == what
+        ]
 
         def all_there() -> bool:
             if what == "operator":
@@ -489,7 +555,7 @@ class Stack:
         text = path.read_text()
         if what == "expiring-key":
             date = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 20 * 86400))
-            dated = re.sub(r'(?m)^(sha256 = .*)$', rf'\1\nexpires = "{date}"', text, count=1)
+            dated = re.sub(r"(?m)^(sha256 = .*)$", rf'\1\nexpires = "{date}"', text, count=1)
             if dated == text:
                 raise Wrong(f"no key was found in {path}")
             path.write_text(dated)
@@ -504,15 +570,17 @@ class Stack:
     def operate(self) -> None:
         key = self.told["keys"]["operator"]
         for admin in self.told["admins"]:
-            request = urllib.request.Request(f"{admin}/admin/usage",
-                                             headers={"Authorization": f"Bearer {key}"})
+            request = urllib.request.Request(
+                f"{admin}/admin/usage", headers={"Authorization": f"Bearer {key}"}
+            )
             with urllib.request.urlopen(request, timeout=20) as answer:
                 answer.read()
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--names", action="store_true")
     which.add_argument("--stack", type=pathlib.Path, metavar="FILE")

@@ -66,8 +66,19 @@ PATIENCE, UNTIL_SHOWN, UNTIL_FIRING, UNTIL_CALM = 60, 45, 90, 150
 PARTS = ("Means", "Confirm", "Likely causes", "Do", "Escalate")
 # What a cluster may be asked for in this runbook, and of which names.
 VERBS = {
-    "annotate", "apply", "create", "delete", "describe", "exec", "get", "logs", "port-forward",
-    "rollout", "scale", "set", "top",
+    "annotate",
+    "apply",
+    "create",
+    "delete",
+    "describe",
+    "exec",
+    "get",
+    "logs",
+    "port-forward",
+    "rollout",
+    "scale",
+    "set",
+    "top",
 }
 READ_ONLY = {"describe", "get", "logs", "top", "port-forward"}
 ROLLOUT = {"history", "restart", "status", "undo"}
@@ -82,8 +93,20 @@ KINDS = {
 ALIASES = {"pods": "pod", "deploy": "deployment", "nodes": "node", "configmaps": "configmap"}
 NAMESPACE, CONTAINER = "blueprint-decoder", "decoder"
 FLAGS_WITH_VALUE = {
-    "-n", "-l", "-c", "-o", "-f", "--from-literal", "--since", "--tail", "--replicas",
-    "--to-revision", "--timeout", "--sort-by", "--field-selector", "--max-log-requests",
+    "-n",
+    "-l",
+    "-c",
+    "-o",
+    "-f",
+    "--from-literal",
+    "--since",
+    "--tail",
+    "--replicas",
+    "--to-revision",
+    "--timeout",
+    "--sort-by",
+    "--field-selector",
+    "--max-log-requests",
 }
 
 
@@ -685,7 +708,6 @@ def prove_the_judges(page: Page, facts: Facts) -> None:
     must_find("a word is none", text + "\n`source_unheard`\n", "nothing is called source_unheard")
     must_find("a path is none", text + "\n`deploy/remote/up`\n", "there is no deploy/remote/up")
     must_find("a series is none", text + "\ndecoder_decoded_total\n", "no such series")
-
 
     def with_block(commands: str, kind: str = "sh") -> str:
         return f"{text}\n```{kind}\n{commands}\n```\n"
