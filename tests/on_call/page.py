@@ -112,17 +112,27 @@ def expect_what_is_shipped(stack: dict[str, Any]) -> None:
 
 
 def wait_until_all_is_well(stack: dict[str, Any]) -> None:
-    """Clients ask and are answered, both instances are scraped, and no page is open."""
+    """Clients ask and are answered, both instances are scraped, and no page is open. One may have
+    been: Prometheus takes up to five seconds to find its targets however fast the rules are, and
+    the five minutes after which nothing to scrape is a page are five seconds here."""
 
     def is_well() -> bool:
         up = query(stack, 'up{job="decoder"} == 1')
         success = query(stack, "decoder:mission_success:ratio_rate10m > 0.99")
         pages = [alert for alert in alerts(stack) if alert["labels"]["severity"] == "page"]
+        pages += open_pages(stack)
         return len(up) == 2 and bool(success) and not pages and len(received(stack, "/deadman")) > 2
 
     wait_for("a stack in which all is well", 120, is_well, every=0.2)
-    if pages := received(stack, "/v2/enqueue"):
-        raise AssertionError(f"paged before anything was wrong: {pages}")
+
+
+def open_pages(stack: dict[str, Any]) -> list[str]:
+    """The pages that were sent and did not resolve."""
+    last = {
+        entry["body"]["dedup_key"]: entry["body"]["event_action"]
+        for entry in received(stack, "/v2/enqueue")
+    }
+    return [key for key, action in last.items() if action != "resolve"]
 
 
 def tell_of_page(stack: dict[str, Any]) -> dict[str, Any]:
@@ -141,18 +151,18 @@ def tell_of_page(stack: dict[str, Any]) -> dict[str, Any]:
     story.tell(f"{ALERT} is pending")
     wait_for(f"{ALERT} to fire", 60, lambda: in_state("firing"))
     story.tell("it fires")
-    page = wait_for("the page", 60, lambda: event(stack, "trigger"))
+    page = wait_for("the page", 60, lambda: event(stack, "trigger", story.began))
     story.tell("PagerDuty has it", page["time"])
 
     story.tell("the source is mended")
     fault(stack, "failing-source", "off")
     wait_for(f"{ALERT} to be over", 120, lambda: not in_state("pending", "firing"))
     story.tell("the alert is over")
-    end = wait_for("the page to resolve", 60, lambda: event(stack, "resolve"))
+    end = wait_for("the page to resolve", 60, lambda: event(stack, "resolve", page["time"]))
     story.tell("PagerDuty knows", end["time"])
     expect("what resolves", end["body"]["dedup_key"], page["body"]["dedup_key"])
-    pages = [entry["body"]["payload"]["class"] for entry in received(stack, "/v2/enqueue")]
-    others = set(pages) - {ALERT}
+    pages = [entry for entry in received(stack, "/v2/enqueue") if entry["time"] > story.began]
+    others = {entry["body"]["payload"]["class"] for entry in pages} - {ALERT}
     print(f"  other pages meanwhile: {', '.join(sorted(others)) or 'none'}")
     return page["body"]
 
@@ -224,11 +234,12 @@ def received(stack: dict[str, Any], path: str) -> list[dict[str, Any]]:
     return call(f"{stack['receiver']}/received?path={path}")
 
 
-def event(stack: dict[str, Any], action: str) -> dict[str, Any] | None:
-    """The first event of the alert that does this."""
+def event(stack: dict[str, Any], action: str, after: float) -> dict[str, Any] | None:
+    """The first event of the alert after this time that does this."""
     for entry in received(stack, "/v2/enqueue"):
         body = entry["body"]
-        if body["event_action"] == action and body["payload"]["class"] == ALERT:
+        is_ours = body["event_action"] == action and body["payload"]["class"] == ALERT
+        if is_ours and entry["time"] > after:
             return entry
     return None
 
