@@ -25,7 +25,7 @@ use crate::{
     limit::{Bounds, Limiter, Pool, Processors, Shared, Valkey, ValkeySettings, govern},
     policy::Policy,
     scan,
-    telemetry::{Metrics, PoolKind, Recent},
+    telemetry::{Levels, Metrics, PoolKind, Recent},
 };
 use anyhow::Context;
 use issuer::KeysOfIssuer;
@@ -69,6 +69,7 @@ pub async fn run(
     config: &Config,
     settings: &[Setting],
     metrics: Arc<Metrics>,
+    levels: Levels,
     listeners: Listeners,
     signals: Signals<impl Future<Output = ()>>,
 ) -> anyhow::Result<Ended> {
@@ -144,6 +145,7 @@ pub async fn run(
         config: Arc::new(Shown(config::as_json(settings))),
         door: Arc::clone(door),
         reloads: Reloads(reloads),
+        levels,
     };
     check_policy(&decoding, &readiness, &listen_on);
     // From here on all that is asked is answered.

@@ -33,7 +33,8 @@ pub(super) fn run(source: &str, config: &ConfigArgs, arguments: &DecodeArgs) -> 
     let options = within(arguments.options()?, &config.limits)?;
     let not_begun = |error: anyhow::Error| not_started("not_begun", &error);
     let metrics = Arc::new(Metrics::new(&[]).map_err(|error| not_begun(error.into()))?);
-    let log = start_logging(&config.telemetry, Standard::error()?, &metrics).map_err(not_begun)?;
+    let (log, _) =
+        start_logging(&config.telemetry, Standard::error()?, &metrics).map_err(not_begun)?;
     let own = app::own_addresses(&config);
     let decoder = app::decoder(&config, own, metrics).map_err(not_begun)?;
     let tenant = app::anonymous(&decoder, config.limits.max_document_bytes).map_err(not_begun)?;

@@ -8,7 +8,7 @@ use crate::{
     http,
     limit::ValkeyFault,
     telemetry::{
-        LineWriter, Metrics,
+        Levels, LineWriter, Metrics,
         log::{self, Format},
     },
 };
@@ -91,12 +91,12 @@ fn serve(loaded: &Loaded) -> anyhow::Result<Ended> {
     // From here on a signal is an end in order.
     signals.thread_unblock()?;
     let metrics = Arc::new(Metrics::new(http::ROUTES)?);
-    let writer = start_logging(&loaded.config.telemetry, Standard::output()?, &metrics)?;
+    let (writer, levels) = start_logging(&loaded.config.telemetry, Standard::output()?, &metrics)?;
     raise_descriptors(&loaded.config);
     let ended = runtime.block_on(async {
         let listeners = Listeners::bind(&loaded.config)?;
         let (Loaded { config, settings }, signals) = (loaded, Signals { shutdown, hangups });
-        let run = app::run(config, settings, Arc::clone(&metrics), listeners, signals);
+        let run = app::run(config, settings, Arc::clone(&metrics), levels, listeners, signals);
         tokio::select! {
             ended = run => ended,
             () = at_once => {
@@ -131,7 +131,7 @@ pub(super) fn start_logging(
     telemetry: &Telemetry,
     to: Standard,
     metrics: &Metrics,
-) -> anyhow::Result<LineWriter> {
+) -> anyhow::Result<(LineWriter, Levels)> {
     let format = match telemetry.log_format {
         LogFormat::Json => Format::Json,
         LogFormat::Pretty => Format::Pretty,
@@ -139,9 +139,9 @@ pub(super) fn start_logging(
         LogFormat::Auto => Format::Json,
     };
     let writer = LineWriter::start(to, metrics.log_lines_dropped.clone())?;
-    log::start(telemetry.log.clone(), format, &writer)?;
+    let levels = log::start(telemetry.log.clone(), format, &writer)?;
     log::report_panics();
-    Ok(writer)
+    Ok((writer, levels))
 }
 
 /// Resolves with the first signal that asks for an end.

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     decode::too_slow,
     failure::{Code, Failure, Fault},
-    telemetry::Recent,
+    telemetry::{LEVELS_LAST, Levels, Recent, log, rfc3339},
 };
 use axum::{
     Json,
@@ -17,13 +17,17 @@ use axum::{
     extract::{Request, State},
     response::{IntoResponse, Response},
 };
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
 };
+use tracing::level_filters::LevelFilter;
 
 /// The effective configuration as JSON, without secrets.
 pub struct Shown(pub serde_json::Value);
@@ -66,23 +70,8 @@ pub(super) async fn explain(
     State(Explained { decoding, door }): State<Explained>,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let (parts, body) = request.into_parts();
-    if BodyKind::of(&parts.headers) != BodyKind::Json {
-        let detail = "send application/json, such as {\"source\": \"https://...\"}";
-        return Err(Failure::new(Code::UnsupportedMediaType, detail).into());
-    }
-    let is_short = declared_length(&parts.headers).is_some_and(|said| said <= MOST as u64);
-    let body = to_bytes(body, MOST).await;
-    // What is short and does not come is too slow.
-    let body = body.map_err(|_| if is_short { too_slow() } else { too_large(MOST as u64) })?;
-    let question: Question = serde_json::from_slice(&body).map_err(|error| {
-        if error.is_data() {
-            let detail = "the body must be a JSON object with source, a URL, and perhaps tenant";
-            Failure::invalid(vec![Fault::new("", detail)])
-        } else {
-            Failure::new(Code::MalformedJson, "the body is not JSON")
-        }
-    })?;
+    let what = "a JSON object with source, a URL, and perhaps tenant";
+    let question: Question = told(request, what).await?;
     let member = match &question.tenant {
         None => Arc::clone(door.anonymous()),
         Some(name) => door.callers().member(name).ok_or_else(|| {
@@ -91,6 +80,50 @@ pub(super) async fn explain(
     };
     let explained = decoding.decoder.explain(&member.tenant, &question.source).await;
     Ok(Json(explained).into_response())
+}
+
+/// What the operator says, in JSON.
+async fn told<T: DeserializeOwned>(request: Request, what: &str) -> Result<T, Failure> {
+    let (parts, body) = request.into_parts();
+    if BodyKind::of(&parts.headers) != BodyKind::Json {
+        let detail = format!("send application/json: {what}");
+        return Err(Failure::new(Code::UnsupportedMediaType, detail));
+    }
+    let is_short = declared_length(&parts.headers).is_some_and(|said| said <= MOST as u64);
+    let body = to_bytes(body, MOST).await;
+    // What is short and does not come is too slow.
+    let body = body.map_err(|_| if is_short { too_slow() } else { too_large(MOST as u64) })?;
+    serde_json::from_slice(&body).map_err(|error| {
+        if error.is_data() {
+            Failure::invalid(vec![Fault::new("", format!("the body must be {what}"))])
+        } else {
+            Failure::new(Code::MalformedJson, "the body is not JSON")
+        }
+    })
+}
+
+/// A request for another level of the log.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Level {
+    level: String,
+}
+
+/// The service's own lines are of another level, for a while.
+pub(super) async fn log_level(
+    State(levels): State<Levels>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let what = "a JSON object with level: error, warn, info, debug or trace";
+    let Level { level } = told(request, what).await?;
+    let parsed = log::level(&level).filter(|level| *level != LevelFilter::OFF);
+    let parsed = parsed.ok_or_else(|| {
+        Failure::invalid(vec![Fault::new("/level", "error, warn, info, debug or trace")])
+    })?;
+    levels.change(parsed);
+    let until = rfc3339(SystemTime::now() + LEVELS_LAST);
+    tracing::info!(level, until, "lines are of another level");
+    Ok(Json(json!({ "level": level, "until": until })).into_response())
 }
 
 /// What is wrong with what was to be reloaded, a line each.

@@ -11,11 +11,11 @@ use super::{
 };
 use crate::{
     failure::{Code, Failure},
-    telemetry::{Metrics, Recent, RouteLabels},
+    telemetry::{Levels, Metrics, Recent, RouteLabels},
 };
 use axum::{
     Router,
-    routing::{get, post},
+    routing::{get, post, put},
 };
 use std::sync::Arc;
 
@@ -49,6 +49,8 @@ pub struct Admin {
     pub door: Arc<Door>,
     /// Behind `/admin/reload`.
     pub reloads: Reloads,
+    /// Behind `/admin/log-level`.
+    pub levels: Levels,
 }
 
 /// The routes of the public listener.
@@ -70,7 +72,7 @@ pub fn public(public: Public, gates: &Arc<Gates>) -> Router {
 
 /// The routes of the admin listener.
 pub fn admin(served: Admin, gates: &Arc<Gates>) -> Router {
-    let Admin { decoding, readiness, metrics, recent, config, door, reloads } = served;
+    let Admin { decoding, readiness, metrics, recent, config, door, reloads, levels } = served;
     let scraped = Scraped { metrics, names_tenants: true };
     let explained = Explained { decoding: Arc::clone(&decoding), door: Arc::clone(&door) };
     let routes = Router::new()
@@ -81,6 +83,7 @@ pub fn admin(served: Admin, gates: &Arc<Gates>) -> Router {
         .route("/admin/explain", post(operator::explain).with_state(explained))
         .route("/admin/usage", get(usage::usage).with_state(door))
         .route("/admin/reload", post(operator::reload).with_state(reloads))
+        .route("/admin/log-level", put(operator::log_level).with_state(levels))
         .route("/admin/errors", get(operator::errors).with_state(recent))
         .route("/admin/config", get(operator::config).with_state(config));
     finished(routes, gates)
@@ -122,6 +125,17 @@ macro_rules! written {
     };
 }
 
+/// The same for what is replaced.
+macro_rules! replaced {
+    ($route:expr, $refused:expr, $($status:expr),+) => {
+        RouteLabels { route: $route, answers: &[
+            ("GET", $refused), ("HEAD", $refused), ("POST", $refused), ("PUT", &[$($status),+]),
+            ("DELETE", $refused), ("CONNECT", $refused), ("OPTIONS", $refused),
+            ("TRACE", $refused), ("PATCH", $refused), ("other", $refused),
+        ]}
+    };
+}
+
 /// What a method that a route does not have is answered.
 const REFUSED: &[u16] = &[403, 405, 429, 503];
 /// The same below `/admin`.
@@ -147,6 +161,7 @@ pub const ROUTES: &[RouteLabels] = &[
     read!("/admin/errors", NO_STAFF, 200, 401, 403, 429, 503),
     read!("/admin/config", NO_STAFF, 200, 401, 403, 429, 503),
     read!("/admin/usage", NO_STAFF, 200, 401, 403, 429, 503),
+    replaced!("/admin/log-level", NO_STAFF, 200, 400, 401, 403, 408, 413, 415, 422, 429, 499, 503),
     written!("/admin/reload", NO_STAFF, 200, 401, 403, 422, 429, 499, 500, 503),
     RouteLabels {
         route: "none",

@@ -1,6 +1,6 @@
 //! Logging: which events become lines, and what a line looks like.
 
-use super::writer::LineWriter;
+use super::{levels::Levels, writer::LineWriter};
 use std::{
     cell::Cell,
     fmt::{self, Write as _},
@@ -44,17 +44,23 @@ impl FromStr for Filter {
         let mut targets = Targets::new().with_default(LevelFilter::INFO);
         for directive in text.split(',').map(str::trim) {
             targets = match directive.split_once('=') {
-                None => targets.with_default(level(directive)?),
+                None => targets.with_default(level(directive).ok_or(())?),
                 Some((target, name)) => {
                     let is_path = |byte: u8| byte.is_ascii_alphanumeric() || b"_:".contains(&byte);
                     if target.is_empty() || !target.bytes().all(is_path) {
                         return Err(());
                     }
-                    targets.with_target(target, level(name)?)
+                    targets.with_target(target, level(name).ok_or(())?)
                 }
             };
         }
         Ok(Self { text: text.to_owned(), targets })
+    }
+}
+
+impl Filter {
+    pub(super) fn targets(&self) -> &Targets {
+        &self.targets
     }
 }
 
@@ -64,39 +70,48 @@ impl fmt::Display for Filter {
     }
 }
 
-fn level(name: &str) -> Result<LevelFilter, ()> {
+/// A level by its name; none where there is no such.
+pub fn level(name: &str) -> Option<LevelFilter> {
     match name {
-        "off" => Ok(LevelFilter::OFF),
-        "error" => Ok(LevelFilter::ERROR),
-        "warn" => Ok(LevelFilter::WARN),
-        "info" => Ok(LevelFilter::INFO),
-        "debug" => Ok(LevelFilter::DEBUG),
-        "trace" => Ok(LevelFilter::TRACE),
-        _ => Err(()),
+        "off" => Some(LevelFilter::OFF),
+        "error" => Some(LevelFilter::ERROR),
+        "warn" => Some(LevelFilter::WARN),
+        "info" => Some(LevelFilter::INFO),
+        "debug" => Some(LevelFilter::DEBUG),
+        "trace" => Some(LevelFilter::TRACE),
+        _ => None,
     }
 }
 
 /// Begins to log, for the whole process and once.
-pub fn start(filter: Filter, format: Format, to: &LineWriter) -> Result<(), SetGlobalDefaultError> {
-    tracing::subscriber::set_global_default(subscriber(filter, format, to.clone()))
+pub fn start(
+    filter: Filter,
+    format: Format,
+    to: &LineWriter,
+) -> Result<Levels, SetGlobalDefaultError> {
+    let (subscriber, levels) = subscriber(filter, format, to.clone());
+    tracing::subscriber::set_global_default(subscriber)?;
+    Ok(levels)
 }
 
-/// What turns events into lines.
+/// What turns events into lines, and what changes which.
 pub fn subscriber(
     filter: Filter,
     format: Format,
     to: LineWriter,
-) -> Box<dyn Subscriber + Send + Sync> {
+) -> (Box<dyn Subscriber + Send + Sync>, Levels) {
     let writer = Lines(to);
     let layer = tracing_subscriber::fmt::layer();
-    let events = tracing_subscriber::registry().with(filter.targets);
-    match format {
+    let (levels, decides) = Levels::new(filter);
+    let events = tracing_subscriber::registry().with(decides);
+    let subscriber: Box<dyn Subscriber + Send + Sync> = match format {
         Format::Json => {
             let layer = layer.event_format(JsonLine).with_writer(writer);
             Box::new(events.with(layer))
         }
         Format::Pretty => Box::new(events.with(layer.with_writer(writer))),
-    }
+    };
+    (subscriber, levels)
 }
 
 /// A panic is a line too, with its place. Not with its message: that may repeat what
@@ -301,7 +316,7 @@ mod tests {
         let kept = Kept::default();
         let dropped = IntCounter::new("dropped", "x").unwrap();
         let writer = LineWriter::start(kept.clone(), dropped).unwrap();
-        let subscriber = subscriber(filter.parse().unwrap(), format, writer.clone());
+        let (subscriber, _) = subscriber(filter.parse().unwrap(), format, writer.clone());
         tracing::subscriber::with_default(subscriber, events);
         writer.flush_within(Duration::from_secs(10));
         String::from_utf8(kept.0.lock().unwrap().clone()).unwrap()

@@ -10,6 +10,7 @@ mod callers;
 mod confines;
 mod families;
 mod labels;
+mod levels;
 pub mod log;
 mod metrics;
 mod network;
@@ -21,6 +22,7 @@ mod writer;
 
 pub use callers::{ANONYMOUS, CallerMetrics, TenantMetrics};
 pub use labels::{Backend, Decision, FetchResult, Input, Phase, PoolKind, Retry, RouteLabels};
+pub use levels::{FOR as LEVELS_LAST, Levels};
 pub use log::rfc3339;
 pub use metrics::Metrics;
 pub use pools::PoolMetrics;

@@ -14,10 +14,13 @@ use blueprint_decoder::{
     app::{self, Listeners, Signals},
     config::Config,
     http::ROUTES,
-    telemetry::Metrics,
+    telemetry::{
+        LineWriter, Metrics,
+        log::{self, Format},
+    },
 };
 use serde_json::json;
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -168,12 +171,14 @@ async fn no_task_is_left() {
     let listeners = Listeners::bind(&loaded.config).expect("a port");
     let address = listeners.public.local_addr().expect("bound");
     let (stop, stopped) = oneshot::channel::<()>();
+    let writer = LineWriter::start(io::sink(), metrics.log_lines_dropped.clone()).expect("a log");
+    let (_, levels) = log::subscriber("info".parse().expect("a level"), Format::Json, writer);
     let counted = Arc::clone(&metrics);
     let service = tokio::spawn(async move {
         let stopped = async { drop(stopped.await) };
         let hangups = signal(SignalKind::hangup()).expect("a signal");
         let signals = Signals { shutdown: stopped, hangups };
-        app::run(&loaded.config, &loaded.settings, counted, listeners, signals).await
+        app::run(&loaded.config, &loaded.settings, counted, levels, listeners, signals).await
     });
     // What serves, and what waits for connections of the source.
     leave(address, &requests, 100).await;

@@ -49,6 +49,8 @@ mod isolation;
 mod keys;
 // What is left of connections and requests that are over: nothing.
 mod leftovers;
+// The level of the log, changed by an operator for a while.
+mod log_level;
 // Name servers, honest and otherwise.
 mod names;
 // More decodes than there are places for.

@@ -49,6 +49,7 @@ other /admin/circuits             404    404    404     404     404      404    
 other /admin/config               404    404    404     404     404      404    404      404   404
 other /admin/errors               404    404    404     404     404      404    404      404   404
 other /admin/explain              404    404    404     404     404      404    404      404   404
+other /admin/log-level            404    404    404     404     404      404    404      404   404
 other /admin/reload               404    404    404     404     404      404    404      404   404
 other /admin/usage                404    404    404     404     404      404    404      404   404
 
@@ -100,6 +101,8 @@ GET,HEAD /admin/config            who    no     no      no      yes      no     
 other /admin/config               who    no     no      no      405      no     who      405   no
 POST /admin/explain               who    no     no      no      yes      no     who      yes   no
 other /admin/explain              who    no     no      no      405      no     who      405   no
+PUT /admin/log-level              who    no     no      no      yes      no     who      yes   no
+other /admin/log-level            who    no     no      no      405      no     who      405   no
 POST /admin/reload                who    no     no      no      yes      no     who      yes   no
 other /admin/reload               who    no     no      no      405      no     who      405   no
 other /admin                      404    404    404     404     404      404    404      404   404
@@ -228,7 +231,11 @@ impl Request {
             };
             body = Some((kind, text));
         } else if matches!(self.method, "POST" | "PUT" | "PATCH") {
-            body = Some(("application/json", json!({ "source": source }).to_string()));
+            let said = match self.path {
+                "/admin/log-level" => json!({ "level": "info" }),
+                _ => json!({ "source": source }),
+            };
+            body = Some(("application/json", said.to_string()));
         }
         let method = self.method.parse().expect("a method");
         let request = app.client.request(method, url).header("Accept", self.accept);
