@@ -96,7 +96,9 @@ def alertmanager(
         ("smtp_smarthost", smtp),
         ("smtp_require_tls", "false"),
     ):
-        text = _change(rf"(?m)^( *{key}: *)\S+{_END}", lambda found: found[1] + value, text)
+        text = _change(
+            rf"(?m)^( *{key}: *)\S+{_END}", lambda found, value=value: found[1] + value, text
+        )
     text = _change(
         rf"(?m)^( *webhook_configs: *\n *- url: *)\S+{_END}",
         lambda found: f"{found[1]}{receiver_url}/deadman",

@@ -41,9 +41,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 import loopback
+import yaml
 from loopback import ROOT, wait_for
 
 LOGS = ROOT / "deploy/logs"
@@ -168,7 +167,7 @@ def lines_of_program(binary: Path, directory: Path) -> tuple[list[str], list[str
             f'[server]\nbind = "{public}"\nadmin_bind = "{admin}"\n'
             f'[server.shutdown]\nnotice = "1s"\n'
             f'[auth]\nmode = "required"\ntenants_file = "{tenants}"\n'
-            f'[egress]\nattempts = 1\n'
+            f"[egress]\nattempts = 1\n"
             f'allow = [{{ name = "shelf", url = "http://{shelf}", addresses = ["{shelf}"] }}]\n'
         )
         with log.open("w") as words:

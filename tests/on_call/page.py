@@ -29,9 +29,8 @@ from pathlib import Path
 from typing import Any
 
 import loopback
-from loopback import LOCAL, ROOT, call, wait_for
-
 import transform
+from loopback import LOCAL, ROOT, call, wait_for
 
 FASTER = 60
 ALERT = "DecoderMissionSuccessLow"

@@ -25,14 +25,13 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import loopback
-from loopback import ROOT, call, wait_for
-
 import transform
+from loopback import ROOT, call, wait_for
 
 SHIPPED = ROOT / "deploy/alertmanager"
 RULES = ROOT / "deploy/prometheus/rules"
@@ -272,9 +271,7 @@ def muted_among(config: Path, told: list[Labels]) -> set[frozenset]:
             found = wait_for("Alertmanager to have looked at every alert", 30, all_seen)
     if len(found) != len(told) + 2:
         raise RuntimeError(f"{len(told) + 2} alerts were told, {len(found)} are known")
-    return {
-        frozenset(alert["labels"].items()) for alert in found if alert["status"]["inhibitedBy"]
-    }
+    return {frozenset(alert["labels"].items()) for alert in found if alert["status"]["inhibitedBy"]}
 
 
 @contextlib.contextmanager
@@ -333,7 +330,7 @@ def told_alerts() -> list[dict[str, Any]]:
         {"labels": late, "annotations": annotations("A key expires in <9 days>")},
         {"labels": ends, "annotations": annotations("All is well")},
     ]
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     times = {"startsAt": now - timedelta(minutes=7), "endsAt": now + timedelta(hours=1)}
     return [alert | {name: time.isoformat() for name, time in times.items()} for alert in alerts]
 
@@ -353,7 +350,7 @@ def faults_of_messages(config: Path, _: list[Alert]) -> list[str]:
         tell(url, alerts)
         faults = faults_of_beginning(received)
         if not faults:
-            now = datetime.now(timezone.utc).isoformat()
+            now = datetime.now(UTC).isoformat()
             tell(url, [alert | {"endsAt": now} for alert in alerts])
             faults = faults_of_end(received)
         return [f"{fault}\n{refusals(directory)}".rstrip() for fault in faults]
@@ -364,7 +361,7 @@ def refusals(directory: Path) -> str:
     told = (directory / "alertmanager.log").read_text().splitlines()
     errors = [line.partition(" msg=")[2] for line in told if "level=error" in line]
     refused = (directory / "receiver.log").read_text().splitlines()
-    return "\n".join((errors[:3] + refused[:3]))
+    return "\n".join(errors[:3] + refused[:3])
 
 
 class Mailbox:
@@ -578,8 +575,8 @@ MUTATIONS = [
     of_routes("severity=page goes to .'slack'", 'severity="page"', 'severity="pages"'),
     of_routes(
         "severity=notify goes to .'mail'",
-        "severity=\"notify\"']\n      receiver: slack",
-        "severity=\"notify\"']\n      receiver: mail",
+        'severity="notify"\']\n      receiver: slack',
+        'severity="notify"\']\n      receiver: mail',
     ),
     of_routes("goes to .'dead-mans-switch'", 'severity="none"', 'severity=~".*"'),
     of_routes(
@@ -628,9 +625,7 @@ MUTATIONS = [
     ),
     of_templates("Slack's text: 'p95 <5", '| reReplaceAll "<" "&lt;" ', ""),
     of_templates("enqueue.* 400", "https://github.com/blueprint-decoder", ""),
-    of_templates(
-        "index out of range", "{{ if not $alerts }}{{ $alerts = .Alerts }}{{ end -}}", ""
-    ),
+    of_templates("index out of range", "{{ if not $alerts }}{{ $alerts = .Alerts }}{{ end -}}", ""),
 ]
 
 
