@@ -520,13 +520,14 @@ class Stack:
 
     def is_calm(self) -> bool:
         """Both instances are there and serve, no source is left alone, nothing has failed of
-        late, and nothing pages."""
+        late, and there is what there always is of that which nobody can serve."""
         checks = (
             'sum(up{job="decoder"}) == 2 and min(decoder_ready) == 1',
             "sum(decoder_circuits_open) == 0 and min(decoder_rate_limit_backend_up) == 1",
             "min(decoder_config_reload_success) == 1",
             'sum(increase(decoder_decodes_total{outcome="failed"}[5s])) == 0',
             'sum(increase(decoder_decodes_total{outcome="success"}[5s])) > 20',
+            f'sum(increase(decoder_decodes_total{{blame!="none"}}[{RANGE}])) > 1',
         )
         return all(self.ask(check) for check in checks)
 
