@@ -131,7 +131,7 @@ impl Decoder {
             Some(found) => found.to_vec(),
             // An address in the URL, a connection that was there, or an origin that is left
             // alone: nobody has looked it up.
-            None => self.fetcher.addresses(target).await.unwrap_or_default(),
+            None => self.fetcher.addresses(target, caller).await.unwrap_or_default(),
         };
         let judged = found.into_iter().map(|address| {
             let explained = target.explain(address);

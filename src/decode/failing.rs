@@ -80,6 +80,11 @@ pub(super) fn not_fetched(error: Error) -> Failure {
                           be at a time; try again later";
             Failure { retry_after: Some(COME_BACK), ..Failure::new(Code::Overloaded, detail) }
         }
+        Error::NotLookedUp => {
+            let detail = "as many names are being looked up for you as may be at a time; try \
+                          again later";
+            Failure { retry_after: Some(COME_BACK), ..Failure::new(Code::Overloaded, detail) }
+        }
         Error::Status(status, retry_after) => {
             let retry_after = retry_after.map(|after| after.min(LATEST));
             Failure { source_status: Some(status), retry_after, ..of_status(status) }

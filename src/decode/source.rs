@@ -291,7 +291,7 @@ impl<'a> Fetching<'a> {
         if let Error::Denied(denied) = &error {
             self.run.decoder.metrics.security_event(denied.kind.as_str());
         }
-        if let (Error::Crowded, Some(pool)) = (&error, self.run.pool) {
+        if let (Error::Crowded | Error::NotLookedUp, Some(pool)) = (&error, self.run.pool) {
             pool.turned_away();
         }
         failing::not_fetched(error)
@@ -342,7 +342,7 @@ fn result_of(error: &Error) -> FetchResult {
         | Error::Reset(_)
         | Error::Protocol(_)
         | Error::Unsupported(_) => FetchResult::Protocol,
-        Error::CircuitOpen(_) | Error::Crowded => FetchResult::Cancelled,
+        Error::CircuitOpen(_) | Error::Crowded | Error::NotLookedUp => FetchResult::Cancelled,
     }
 }
 

@@ -35,6 +35,8 @@ pub enum Error {
     CircuitOpen(Duration),
     /// The origin was not asked: as many requests as may be are there or wait.
     Crowded,
+    /// The name was not looked up: as many are for the caller as may be.
+    NotLookedUp,
 }
 
 /// What about a document is not supported.
@@ -65,7 +67,8 @@ impl Error {
             | Self::Unable(_)
             | Self::Denied(_)
             | Self::CircuitOpen(_)
-            | Self::Crowded => Conduct::Unknown,
+            | Self::Crowded
+            | Self::NotLookedUp => Conduct::Unknown,
         }
     }
 
@@ -94,6 +97,7 @@ impl Error {
         while let Some(beneath) = cause {
             match beneath.downcast_ref::<NoAddress>() {
                 Some(NoAddress::Denied(denied)) => return Self::Denied(denied.clone()),
+                Some(NoAddress::Crowded) => return Self::NotLookedUp,
                 Some(no_address) => return Self::Name(no_address.to_string()),
                 None => {}
             }

@@ -17,6 +17,7 @@ mod dial;
 mod document;
 mod error;
 mod gunzip;
+mod lookups;
 mod origin;
 mod origins;
 mod resolver;
@@ -154,9 +155,14 @@ impl Fetcher {
         self.origins.recount();
     }
 
-    /// Every address of the host of a target, judged or not, as it is now.
-    pub async fn addresses(&self, target: &ApprovedTarget) -> Result<Vec<IpAddr>, Error> {
-        let found = self.resolver.addresses(target, ()).await;
+    /// Every address of the host of a target, judged or not, as it is now, looked up for a
+    /// caller.
+    pub async fn addresses(
+        &self,
+        target: &ApprovedTarget,
+        caller: Caller,
+    ) -> Result<Vec<IpAddr>, Error> {
+        let found = self.resolver.addresses(target, caller, ()).await;
         found.map_err(|none| Error::Name(none.to_string()))
     }
 

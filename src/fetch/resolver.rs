@@ -1,7 +1,10 @@
 //! What a name leads to, and the judgement of it.
 
-use super::dial::DIAL;
-use crate::policy::{ApprovedTarget, Denied};
+use super::{dial::DIAL, lookups::Lookups};
+use crate::{
+    limit::Caller,
+    policy::{ApprovedTarget, Denied},
+};
 use hickory_resolver::config::{
     ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig,
 };
@@ -16,22 +19,18 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::{sync::Semaphore, task::spawn_blocking};
 
 /// So many addresses of a name are tried in turn: the time for a connection is divided
 /// among them.
 const TRIED: usize = 8;
-/// So many lookups of the system are under way at a time: each holds a thread of a few
-/// hundred, and nobody can end it.
-const LOOKUPS: usize = 256;
 /// Out of the time for a connection, one question to a name server has one part in this.
 const PART: u32 = 3;
 
 /// Knows what names lead to.
 #[derive(Clone)]
 pub(super) struct Resolver {
-    /// Room for lookups of the system.
-    lookups: Arc<Semaphore>,
+    /// Of the system.
+    lookups: Lookups,
     /// Names with fixed addresses.
     hosts: Arc<BTreeMap<String, Vec<IpAddr>>>,
     /// Who is asked about others; none: the system.
@@ -46,7 +45,7 @@ impl Resolver {
         connect_timeout: Duration,
     ) -> Result<Self, String> {
         let asked = (!nameservers.is_empty()).then(|| asking(nameservers, connect_timeout));
-        let (lookups, hosts) = (Arc::new(Semaphore::new(LOOKUPS)), Arc::new(hosts));
+        let (lookups, hosts) = (Lookups::new(connect_timeout), Arc::new(hosts));
         Ok(Self { lookups, hosts, servers: asked.transpose()? })
     }
 
@@ -55,6 +54,7 @@ impl Resolver {
     async fn look_up(
         &self,
         name: &str,
+        caller: Caller,
         keeps: impl Send + 'static,
     ) -> Result<Vec<IpAddr>, NoAddress> {
         if let Some(fixed) = self.hosts.get(name) {
@@ -63,14 +63,12 @@ impl Resolver {
         let failed = |error: &dyn error::Error| NoAddress::Lookup(error.to_string());
         match &self.servers {
             None => {
-                let room = Arc::clone(&self.lookups).acquire_owned().await;
                 let name = name.to_owned();
-                let asking = spawn_blocking(move || {
-                    let _keeps = (room, keeps);
+                let ask = move || {
                     let found = (name.as_str(), 0).to_socket_addrs()?;
                     io::Result::Ok(found.map(|address| address.ip()).collect())
-                });
-                let found = asking.await.map_err(|error| failed(&error))?;
+                };
+                let found = self.lookups.run(caller, keeps, ask).await?;
                 found.map_err(|error| failed(&error))
             }
             Some(servers) => {
@@ -83,16 +81,17 @@ impl Resolver {
         }
     }
 
-    /// Every address of the host of a target.
+    /// Every address of the host of a target, looked up for a caller.
     pub(super) async fn addresses(
         &self,
         target: &ApprovedTarget,
+        caller: Caller,
         keeps: impl Send + 'static,
     ) -> Result<Vec<IpAddr>, NoAddress> {
         let host = target.host();
         let found = match target.literal() {
             Some(literal) => vec![literal.ip()],
-            None => self.look_up(host.strip_suffix('.').unwrap_or(host), keeps).await?,
+            None => self.look_up(host.strip_suffix('.').unwrap_or(host), caller, keeps).await?,
         };
         if found.is_empty() { Err(NoAddress::Empty) } else { Ok(found) }
     }
@@ -148,7 +147,7 @@ impl Resolve for JudgingResolver {
             let dial = dial.map_err(|_| NoAddress::Unasked)?;
             let began = Instant::now();
             let place = dial.place.clone();
-            let answers = resolver.addresses(&dial.target, place).await?;
+            let answers = resolver.addresses(&dial.target, place.caller(), place).await?;
             let _ = dial.looked_up.set(began.elapsed());
             let judged = dial.target.judge(&answers);
             let _ = dial.times.addresses.set(answers);
@@ -163,6 +162,8 @@ impl Resolve for JudgingResolver {
 pub(super) enum NoAddress {
     /// Nobody knows it, or nobody answered.
     Lookup(String),
+    /// Nobody was asked: as many are as may be.
+    Crowded,
     /// It has no addresses.
     Empty,
     /// An address that it has is forbidden.
@@ -175,6 +176,7 @@ impl fmt::Display for NoAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Lookup(error) => write!(f, "the lookup failed: {error}"),
+            Self::Crowded => f.write_str("too many lookups are under way"),
             Self::Empty => f.write_str("the name has no addresses"),
             Self::Denied(denied) => f.write_str(&denied.reason),
             Self::Unasked => f.write_str("a lookup outside of a request"),

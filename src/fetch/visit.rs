@@ -7,7 +7,7 @@ use super::{
     origins::Origins,
     retry::{Decision, Failed},
 };
-use crate::limit::Place;
+use crate::limit::{Caller, Place};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -16,8 +16,13 @@ use std::{
 /// A place among the requests to an origin, until its last clone is dropped: a lookup that
 /// nobody can give up has one, too.
 #[derive(Clone)]
-pub struct PlaceAtOrigin {
-    _place: Arc<Place>,
+pub struct PlaceAtOrigin(Arc<Place>);
+
+impl PlaceAtOrigin {
+    /// Whose it is.
+    pub(super) fn caller(&self) -> Caller {
+        self.0.caller()
+    }
 }
 
 /// A request to an origin, from before it is sent until all of its answer is there.
@@ -40,7 +45,7 @@ impl Visit {
         pass: Pass,
         place: Place,
     ) -> Self {
-        let (place, began) = (PlaceAtOrigin { _place: Arc::new(place) }, Instant::now());
+        let (place, began) = (PlaceAtOrigin(Arc::new(place)), Instant::now());
         Self { origins, origin, pass, place, began, is_noted: false }
     }
 

@@ -211,6 +211,11 @@ impl Drop for Waiting {
 }
 
 impl Place {
+    /// Whose it is.
+    pub fn caller(&self) -> Caller {
+        self.caller
+    }
+
     /// How long it was waited for.
     pub fn waited(&self) -> Duration {
         self.waited

@@ -96,6 +96,9 @@ mod supervised;
 mod support;
 // Kill switches: for a tenant, and for a host that documents come from.
 mod switches;
+// Name servers that the system asks, in a network of their own.
+#[cfg(feature = "real-tools")]
+mod system_names;
 // What the tenants file says, and says anew.
 mod tenants;
 // What the metrics say, and that it is what happened.

@@ -65,6 +65,19 @@ impl NameServer {
                 break (udp, tcp);
             }
         };
+        Self::on_sockets(udp, tcp)
+    }
+
+    /// Where a system asks, in a network of its own.
+    #[cfg(feature = "real-tools")]
+    pub(crate) async fn of_the_system() -> Self {
+        let address = "127.0.0.1:53";
+        let udp = UdpSocket::bind(address).await.expect("a network of its own");
+        let tcp = TcpListener::bind(address).await.expect("a network of its own");
+        Self::on_sockets(udp, tcp)
+    }
+
+    fn on_sockets(udp: UdpSocket, tcp: TcpListener) -> Self {
         let address = udp.local_addr().expect("bound");
         let said = Arc::<Mutex<Said>>::default();
         let mut serving = JoinSet::new();
