@@ -112,7 +112,7 @@ FAULTS = {
     ],
     "abandoned": [
         Move(SERVICE, "Decodes by outcome", "cancelled", rise=2, times=3),
-        Move(TENANTS, "Cancelled by tenant", "atlas", rise=2, times=3),
+        Move(TENANTS, "Cancelled by tenant", "guild", rise=2, times=3),
     ],
     "quota-backend-down": [
         Move(SECURITY, "Backend of the quotas", fall=1),
