@@ -12,8 +12,9 @@
 //!
 //! Beside that street stand [`limit`], how much of the service one caller may have;
 //! [`identity`], who calls; [`config`], the operator's decisions, typed and checked;
-//! [`telemetry`], what the service says about itself; and [`failure`], why a decode did
-//! not succeed and whose fault it is. [`app`] wires it all. `tests/architecture.rs`
+//! [`telemetry`], what the service says about itself; [`failure`], why a decode did not
+//! succeed and whose fault it is; and [`named_file`], how files that the operator names are
+//! read. [`app`] wires it all. `tests/architecture.rs`
 //! holds every module to these arrows.
 
 pub mod answer;
@@ -26,6 +27,7 @@ pub mod fetch;
 pub mod http;
 pub mod identity;
 pub mod limit;
+pub mod named_file;
 pub mod policy;
 pub mod scan;
 pub mod telemetry;

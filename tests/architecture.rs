@@ -13,11 +13,22 @@ use std::{
 };
 
 /// Which modules of the crate a module may name.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     ("answer", &["failure", "scan"]),
     (
         "app",
-        &["config", "decode", "fetch", "http", "identity", "limit", "policy", "scan", "telemetry"],
+        &[
+            "config",
+            "decode",
+            "fetch",
+            "http",
+            "identity",
+            "limit",
+            "named_file",
+            "policy",
+            "scan",
+            "telemetry",
+        ],
     ),
     (
         "cli",
@@ -35,13 +46,14 @@ const ARROWS: [(&str, &[&str]); 13] = [
             "telemetry",
         ],
     ),
-    ("config", &["identity", "policy", "scan", "telemetry"]),
+    ("config", &["identity", "named_file", "policy", "scan", "telemetry"]),
     ("decode", &["answer", "failure", "fetch", "limit", "policy", "scan", "telemetry"]),
     ("failure", &[]),
-    ("fetch", &["limit", "policy", "scan"]),
+    ("fetch", &["limit", "named_file", "policy", "scan"]),
     ("http", &["answer", "decode", "failure", "identity", "limit", "scan", "telemetry"]),
     ("identity", &["policy", "scan"]),
-    ("limit", &["telemetry"]),
+    ("limit", &["named_file", "telemetry"]),
+    ("named_file", &[]),
     ("policy", &[]),
     ("scan", &[]),
     ("telemetry", &["failure"]),
@@ -68,7 +80,7 @@ const CRATES: [(&str, &[&str]); 29] = [
     ("redis", &["limit"]),
     ("reqwest", &["fetch"]),
     ("ring", &["fetch", "identity", "limit"]),
-    ("rustix", &["cli", "http"]),
+    ("rustix", &["cli", "http", "named_file"]),
     ("rustls", &["fetch", "limit"]),
     ("serde_json", &["answer", "config", "http", "identity"]),
     ("subtle", &["identity"]),

@@ -8,21 +8,17 @@ use crate::{
     http::Readiness,
     identity::{Issuer, IssuerKeys, TokenSettings},
     limit::Caller,
+    named_file::{self, Patient},
     policy::{Policy, Route, Rule},
 };
 use anyhow::{Context, anyhow, bail};
 use std::{
     convert::Infallible,
-    fs::File,
-    io::Read,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
-use tokio::{
-    task::spawn_blocking,
-    time::{sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
 
 /// No set of keys is larger.
 const LARGEST: u64 = 256 * 1024;
@@ -39,7 +35,7 @@ pub(super) struct KeysOfIssuer {
 }
 
 enum From {
-    File(PathBuf),
+    File { path: PathBuf, reading: Patient<anyhow::Result<IssuerKeys>> },
     Url { fetcher: Box<Fetcher>, policy: Policy, clients: Arc<Clients>, url: String },
 }
 
@@ -69,7 +65,7 @@ impl KeysOfIssuer {
                     format!("auth.jwt.jwks_file = {:?} is of no use", path.display())
                 });
                 issuer.tried(Some(keys.map_err(Unusable)?));
-                From::File(path.clone())
+                From::File { path: path.clone(), reading: Patient::default() }
             }
             (None, Some(url)) => {
                 let origin = url.find("://").map_or(0, |at| at + 3);
@@ -97,7 +93,7 @@ impl KeysOfIssuer {
     pub(super) async fn keep_current(&self) -> Infallible {
         let mut was_well = None;
         loop {
-            let is_file = matches!(self.from, From::File(_));
+            let is_file = matches!(self.from, From::File { .. });
             if was_well.is_some() {
                 tokio::select! {
                     () = self.issuer.keys_are_due() => {}
@@ -106,10 +102,9 @@ impl KeysOfIssuer {
             }
             self.issuer.begin();
             let keys = match &self.from {
-                From::File(path) => {
+                From::File { path, reading } => {
                     let path = path.clone();
-                    let read = spawn_blocking(move || read(&path)).await;
-                    read.unwrap_or_else(|error| Err(error.into()))
+                    reading.run(move || read(&path)).await.unwrap_or_else(|error| Err(error.into()))
                 }
                 From::Url { .. } => self.fetch().await,
             };
@@ -175,7 +170,5 @@ impl std::fmt::Display for Unusable {
 impl std::error::Error for Unusable {}
 
 fn read(path: &Path) -> anyhow::Result<IssuerKeys> {
-    let mut text = Vec::new();
-    File::open(path)?.take(LARGEST + 1).read_to_end(&mut text)?;
-    Ok(IssuerKeys::parse(&text)?)
+    Ok(IssuerKeys::parse(&named_file::read(path, LARGEST)?)?)
 }

@@ -3,13 +3,15 @@
 
 mod issuer;
 mod listeners;
+mod members;
 mod settling;
 mod systemd;
 mod tenants;
 
 pub use issuer::Unusable as UnusableKeys;
 pub use listeners::{Listeners, own_addresses};
-pub use tenants::{Unusable as UnusableTenants, anonymous};
+pub use members::anonymous;
+pub use tenants::Unusable as UnusableTenants;
 
 use crate::{
     config::{
@@ -30,6 +32,7 @@ use crate::{
 use anyhow::Context;
 use issuer::KeysOfIssuer;
 use listeners::with_local_addresses;
+use members::Members;
 use std::{
     convert::Infallible,
     future::pending,
@@ -38,7 +41,7 @@ use std::{
     time::Duration,
 };
 use systemd::Supervisor;
-use tenants::{Members, TenantsFile};
+use tenants::TenantsFile;
 use tokio::{
     signal::unix::Signal,
     sync::{mpsc, watch},

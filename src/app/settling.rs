@@ -26,17 +26,29 @@ impl<T: PartialEq + Clone> Settling<T> {
         &self.judged
     }
 
+    /// Whether nothing else is there than was judged.
+    pub(super) fn is_settled(&self) -> bool {
+        self.seen.is_none()
+    }
+
     /// This was judged by now.
     pub(super) fn judged(&mut self, judged: T) {
         *self = Self::new(judged);
     }
 
-    /// Whether what is there is to be judged: it is another than was judged, and has been there
-    /// for a while, which is a longer one where it does not seem to be whole.
-    pub(super) fn has_settled(&mut self, there: &T, is_whole: bool, now: Instant) -> bool {
+    /// Whether what is there is to be judged. What is another than was judged has to have been
+    /// there for a while, which is a longer one where it does not seem to be whole, whoever
+    /// waits for it; what is the same is judged once more where that is wanted.
+    pub(super) fn is_due(
+        &mut self,
+        there: &T,
+        is_whole: bool,
+        once_more: bool,
+        now: Instant,
+    ) -> bool {
         if *there == self.judged {
             self.seen = None;
-            return false;
+            return once_more;
         }
         match &self.seen {
             Some((seen, since)) if seen == there => {
@@ -57,29 +69,38 @@ mod tests {
     #[test]
     fn what_still_changes_is_not_judged() {
         let (start, mut settling) = (Instant::now(), Settling::new("old"));
-        let mut check = |there, is_whole, milliseconds, expected| {
+        let mut check = |there, is_whole, once_more, milliseconds, expected| {
             let now = start + Duration::from_millis(milliseconds);
-            assert_eq!(settling.has_settled(&there, is_whole, now), expected, "{milliseconds}");
+            let is_due = settling.is_due(&there, is_whole, once_more, now);
+            assert_eq!(is_due, expected, "{milliseconds}");
             if expected {
                 settling.judged(there);
             }
         };
-        check("old", true, 0, false);
-        check("n", true, 150, false);
-        check("new", true, 300, false);
-        check("new", true, 399, false);
-        check("new", true, 400, true);
-        check("new", true, 550, false);
+        check("old", true, false, 0, false);
+        check("n", true, false, 150, false);
+        check("new", true, false, 300, false);
+        check("new", true, false, 399, false);
+        check("new", true, false, 400, true);
+        check("new", true, false, 550, false);
         // Half of something, perhaps.
-        check("ne", false, 700, false);
-        check("ne", false, 1249, false);
-        check("new", true, 1300, false);
-        check("ne", false, 1400, false);
-        check("ne", false, 1950, true);
+        check("ne", false, false, 700, false);
+        check("ne", false, false, 1249, false);
+        check("new", true, false, 1300, false);
+        check("ne", false, false, 1400, false);
+        check("ne", false, false, 1950, true);
         // There and back is no change.
-        check("old", true, 2000, false);
-        check("ne", false, 2100, false);
-        check("old", true, 2150, false);
-        check("old", true, 2250, true);
+        check("old", true, false, 2000, false);
+        check("ne", false, false, 2100, false);
+        check("old", true, false, 2150, false);
+        check("old", true, false, 2250, true);
+        // Who asks has the same judged once more,
+        check("old", true, true, 2300, true);
+        // and does not have judged what is being written.
+        check("o", false, true, 2400, false);
+        check("o", false, true, 2900, false);
+        check("old and new", true, true, 2950, false);
+        check("old and new", true, true, 3049, false);
+        check("old and new", true, true, 3050, true);
     }
 }

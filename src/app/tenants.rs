@@ -3,28 +3,27 @@
 //! What cannot be used changes nothing. What can is in force as a whole, from one request to
 //! the next.
 
-use super::settling::Settling;
+use super::{
+    members::Members,
+    settling::{SHORT, Settling},
+};
 use crate::{
-    config::{Auth, Config, Mode, parse_tenants, read_tenants},
-    decode::{Decoder, Tenant, TenantSettings},
-    http::{Agreed, Callers, Decoding, Door, Member, Readiness, ReloadFaults},
-    identity::{Keyring, Roster, TenantEntry},
-    limit::{Caller, Gcra, Terms},
-    telemetry::{ANONYMOUS, Metrics},
+    config::{Auth, Mode, parse_tenants, read_tenants},
+    http::{Callers, Door, Member, Readiness, ReloadFaults},
+    identity::Roster,
+    named_file::Patient,
 };
 use anyhow::Context;
 use std::{
-    collections::HashMap,
     convert::Infallible,
-    fmt,
+    fmt, io,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 use tokio::{
     signal::unix::Signal,
     sync::{mpsc, oneshot},
-    task::spawn_blocking,
     time::sleep,
 };
 
@@ -50,100 +49,9 @@ impl fmt::Display for Unusable {
 impl std::error::Error for Unusable {}
 
 /// Who asks for a reload, and is told what came of it.
-pub(super) type Asked = mpsc::Receiver<oneshot::Sender<Result<(), ReloadFaults>>>;
-
-/// What holds for everyone of whom nothing else is said.
-struct Usual {
-    requests_per_minute: u64,
-    burst: u64,
-    replicas: u64,
-    max_document_bytes: u64,
-}
-
-/// Makes members of what is said of tenants.
-pub(super) struct Members {
-    usual: Usual,
-    decoding: Arc<Decoding>,
-    metrics: Arc<Metrics>,
-    /// By name; a tenant keeps its number for as long as this process runs.
-    numbers: Mutex<HashMap<String, u32>>,
-}
-
-impl Members {
-    pub(super) fn new(config: &Config, decoding: Arc<Decoding>, metrics: Arc<Metrics>) -> Self {
-        let rate_limit = &config.rate_limit;
-        let usual = Usual {
-            requests_per_minute: rate_limit.requests_per_minute,
-            burst: rate_limit.burst,
-            replicas: rate_limit.replicas_hint,
-            max_document_bytes: config.limits.max_document_bytes,
-        };
-        Self { usual, decoding, metrics, numbers: Mutex::default() }
-    }
-
-    /// Whoever need not say who they are.
-    pub(super) fn anonymous(&self) -> anyhow::Result<Arc<Member>> {
-        let tenant = anonymous(&self.decoding.decoder, self.usual.max_document_bytes)?;
-        let rate = Gcra::new(self.usual.requests_per_minute, self.usual.burst);
-        let terms = Terms { rate, decodes_per_day: None };
-        let counted = Arc::clone(&self.metrics.callers.anonymous);
-        let terms = Agreed::new(terms, self.usual.replicas);
-        Ok(Arc::new(Member { tenant, terms, counted }))
-    }
-
-    fn callers(&self, roster: &Roster, before: Option<&Callers>) -> Result<Callers, Vec<String>> {
-        let members = roster.tenants.iter().map(|entry| self.member(entry, before));
-        let (members, faults): (Vec<_>, Vec<_>) = members.partition(Result::is_ok);
-        let faults: Vec<String> = faults.into_iter().filter_map(Result::err).collect();
-        if !faults.is_empty() {
-            return Err(faults);
-        }
-        let members = members.into_iter().filter_map(Result::ok).collect();
-        Ok(Callers { keyring: Keyring::new(roster, before.map(|before| &before.keyring)), members })
-    }
-
-    fn member(&self, entry: &TenantEntry, before: Option<&Callers>) -> Result<Arc<Member>, String> {
-        let Usual { requests_per_minute, burst, replicas, max_document_bytes } = self.usual;
-        let TenantEntry { name, .. } = entry;
-        let before = before.and_then(|before| before.member(name));
-        let settings = TenantSettings {
-            name: name.clone(),
-            caller: Some(Caller::Tenant(self.number(name))),
-            markers: entry.markers.clone(),
-            max_document_bytes: entry
-                .max_document_bytes
-                .map_or(max_document_bytes, |bytes| bytes.min(max_document_bytes)),
-            allow: entry.allow.clone(),
-        };
-        let tenant = self.decoding.decoder.tenant(settings, before.as_ref().map(|of| &*of.tenant));
-        let tenant = tenant.map_err(|error| format!("tenant {name}: {error}"))?;
-        let rate = Gcra::new(
-            entry.requests_per_minute.unwrap_or(requests_per_minute),
-            entry.burst.unwrap_or(burst),
-        );
-        let terms = Terms { rate, decodes_per_day: entry.decodes_per_day };
-        let counted = match &before {
-            Some(before) => Arc::clone(&before.counted),
-            None => self.metrics.callers.tenant(name),
-        };
-        let (tenant, terms) = (Arc::new(tenant), Agreed::new(terms, replicas));
-        Ok(Arc::new(Member { tenant, terms, counted }))
-    }
-
-    fn number(&self, name: &str) -> u32 {
-        let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
-        *numbers.entry(name.to_owned()).or_insert(next)
-    }
-}
-
-/// The tenant of those who are not known.
-pub fn anonymous(decoder: &Decoder, max_document_bytes: u64) -> anyhow::Result<Arc<Tenant>> {
-    let name = ANONYMOUS.to_owned();
-    let settings =
-        TenantSettings { name, caller: None, markers: None, max_document_bytes, allow: None };
-    Ok(Arc::new(decoder.tenant(settings, None)?))
-}
+type Asking = oneshot::Sender<Result<(), ReloadFaults>>;
+/// Those who ask.
+pub(super) type Asked = mpsc::Receiver<Asking>;
 
 /// The tenants file, and those who wait for it to change.
 pub(super) struct TenantsFile {
@@ -165,12 +73,19 @@ fn looks_whole(before: &Text, there: &Text) -> bool {
     ends && length(there) >= length(before)
 }
 
-/// Does what a disk may hold up where that holds up nothing else.
-async fn off_the_runtime<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Vec<String>> + Send + 'static,
-) -> Result<T, Vec<String>> {
-    let done = spawn_blocking(work).await;
-    done.unwrap_or_else(|error| Err(vec![error.to_string()]))
+/// Who may call, as the file says, before it is in force.
+struct Judged {
+    roster: Roster,
+    callers: Callers,
+}
+
+/// What was read of the file, or why nothing was, without where it is.
+fn of_disk(read: io::Result<io::Result<String>>) -> Text {
+    read.flatten().map_err(|error| vec![named(error)])
+}
+
+fn named(error: io::Error) -> String {
+    format!("{NAME}: cannot be read: {error}")
 }
 
 impl TenantsFile {
@@ -184,7 +99,8 @@ impl TenantsFile {
         let path = auth.tenants_file.clone();
         let name = path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
         let text = path.as_deref().map(read_tenants).transpose();
-        let text = text.map_err(|error| Unusable(vec![format!("{name}: {error}")]))?;
+        let text =
+            text.map_err(|error| Unusable(vec![format!("{name}: cannot be read: {error}")]))?;
         let roster = text.as_ref().map(|text| parse_tenants(&name, text)).transpose();
         let roster = roster.map_err(Unusable)?.unwrap_or_default();
         let callers = members.callers(&roster, None).map_err(Unusable)?;
@@ -201,59 +117,72 @@ impl TenantsFile {
         &self.door
     }
 
-    /// Looks after the file, for as long as it is asked to: whenever it has changed, is asked
-    /// to read it, or is told so by SIGHUP.
+    /// Looks after the file, for as long as it is asked to. It is judged when it has changed and
+    /// has stood for a while, however it is asked for; and as it was judged before, when it is
+    /// asked for, by SIGHUP too, or was of no use.
     pub(super) async fn keep_current(
         self: &Arc<Self>,
         mut settling: Settling<Text>,
         mut asked: Asked,
         mut hangups: Signal,
     ) -> Infallible {
+        let (reading, judging) = (Patient::default(), Patient::default());
         let mut last: Result<(), Vec<String>> = Ok(());
         let mut again_at = None;
+        let (mut is_asked, mut asking) = (false, Vec::<Asking>::new());
         loop {
-            let told = tokio::select! {
-                () = sleep(LOOK_EVERY) => None,
-                Some(told) = asked.recv() => Some(Some(told)),
-                Some(()) = hangups.recv() => Some(None),
+            let look_after = if settling.is_settled() { LOOK_EVERY } else { SHORT };
+            tokio::select! {
+                () = sleep(look_after) => {}
+                Some(asks) = asked.recv() => {
+                    asking.push(asks);
+                    is_asked = true;
+                }
+                Some(()) = hangups.recv() => is_asked = true,
             };
             self.tell_expiry();
             let Some(path) = self.path.clone() else {
                 // There is nothing else to reload, and nothing wrong.
-                told.flatten().map(|told| told.send(Ok(())));
+                asking.drain(..).for_each(|asks| drop(asks.send(Ok(()))));
                 continue;
             };
-            let read =
-                move || read_tenants(&path).map_err(|error| vec![format!("{NAME}: {error}")]);
-            let text = off_the_runtime(read).await;
+            let text = of_disk(reading.run(move || read_tenants(&path)).await);
             let now = Instant::now();
             let is_whole = looks_whole(settling.last(), &text);
             // What is wrong may be with something that the file names.
-            let again = again_at.is_some_and(|at| now >= at);
-            if told.is_none() && !again && !settling.has_settled(&text, is_whole, now) {
+            let once_more = is_asked || again_at.is_some_and(|at| now >= at);
+            if !settling.is_due(&text, is_whole, once_more, now) {
                 continue;
             }
             settling.judged(text.clone());
             let done = match text {
                 Ok(text) => {
                     let this = Arc::clone(self);
-                    off_the_runtime(move || this.apply(&text)).await
+                    let judged = judging.run(move || this.judge(&text)).await;
+                    let judged = judged.unwrap_or_else(|error| Err(vec![named(error)]));
+                    judged.map(|judged| self.put_in_force(judged))
                 }
                 Err(faults) => Err(faults),
             };
             again_at = done.is_err().then(|| now + TRY_AGAIN_AFTER);
-            if done != last || told.is_some() || done.is_ok() {
+            if done != last || is_asked || done.is_ok() {
                 self.tell(&done);
             }
             last.clone_from(&done);
-            told.flatten().map(|told| told.send(done));
+            is_asked = false;
+            asking.drain(..).for_each(|asks| drop(asks.send(done.clone())));
         }
     }
 
-    fn apply(&self, text: &str) -> Result<(), Vec<String>> {
+    /// Whether what the file says can be in force. Nothing is by that.
+    fn judge(&self, text: &str) -> Result<Judged, Vec<String>> {
         let roster = parse_tenants(NAME, text)?;
+        let callers = self.members.callers(&roster, Some(&self.door.callers()))?;
+        Ok(Judged { roster, callers })
+    }
+
+    fn put_in_force(&self, Judged { roster, callers }: Judged) {
         let before = self.door.callers();
-        let callers = self.members.callers(&roster, Some(&before))?;
         let is_gone = |member: &&Arc<Member>| callers.member(&member.tenant.name).is_none();
         for member in before.members.iter().filter(is_gone) {
             self.members.metrics.callers.forget_tenant(&member.tenant.name);
@@ -264,7 +193,6 @@ impl TenantsFile {
         self.door.replace(callers);
         self.members.decoding.decoder.switched();
         self.tell_expiry();
-        Ok(())
     }
 
     /// What the roster switches is switched.
@@ -310,7 +238,7 @@ impl TenantsFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::settling::{LONG, SHORT};
+    use crate::app::settling::LONG;
 
     /// A change is seen, has to stand for a while, and is judged when it is looked at next.
     #[test]

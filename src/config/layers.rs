@@ -21,7 +21,7 @@ use toml::{
 pub(super) const PREFIX: &str = "DECODER__";
 
 /// No configuration is larger; `/dev/zero` is.
-const MAX_FILE_BYTES: u64 = 1 << 20;
+pub(super) const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// Values by key, `section.key`, from one place.
 pub(super) enum Layer {
@@ -142,7 +142,7 @@ fn collect<'a>(
     }
 }
 
-pub(super) fn read(path: &Path) -> io::Result<String> {
+fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
     if text.len() as u64 > MAX_FILE_BYTES {

@@ -4,22 +4,25 @@
 use super::{
     egress::rule,
     kind::{Kind, Raw, flag, number, size},
-    layers::{Layer, read},
+    layers::{Layer, MAX_FILE_BYTES},
     reader::{Fault, shown},
 };
 use crate::{
     identity::{
         self, KeyEntry, Role, Roster, SecretHash, TENANT_NAME, TenantEntry, is_tenant_name, moment,
     },
+    named_file,
     policy::BlockedHost,
     scan::{Marker, MarkerPair, Pairs},
 };
 use config::{Map, Value, ValueKind};
-use std::{collections::BTreeSet, path::Path, time::SystemTime};
+use std::{collections::BTreeSet, io, path::Path, time::SystemTime};
 
-/// Reads the text of the file, or says why it cannot be read, without where it is.
-pub fn read_tenants(path: &Path) -> Result<String, String> {
-    read(path).map_err(|error| format!("cannot be read: {error}"))
+/// Reads the text of the file.
+pub fn read_tenants(path: &Path) -> io::Result<String> {
+    let text = named_file::read(path, MAX_FILE_BYTES)?;
+    let text = str::from_utf8(&text).map_err(|_| io::Error::other("it is not UTF-8"))?;
+    Ok(text.to_owned())
 }
 
 /// What such a text says; or everything that is wrong with it, a line each, under this name.

@@ -21,7 +21,7 @@ pub use deadline::{Deadline, too_slow};
 pub use explain::{Explanation, Hop, JudgedAddress, Verdict};
 pub use failing::Stopped;
 pub use pass::{Pass, Scanned};
-pub use tenant::{Tenant, TenantSettings};
+pub use tenant::{Switch, Tenant, TenantSettings};
 pub use turn::Lending;
 
 use crate::{
@@ -383,6 +383,7 @@ mod tests {
         let settings = TenantSettings {
             name: "anonymous".to_owned(),
             caller: None,
+            switch: Switch::default(),
             markers: None,
             max_document_bytes: 1,
             allow: None,

@@ -29,7 +29,17 @@ pub struct Tenant {
     /// The bytes of a document, unpacked and before transcoding.
     pub max_document_bytes: u64,
     reach: Arc<Reach>,
-    is_served: Arc<AtomicBool>,
+    switch: Switch,
+}
+
+/// Whether a tenant is served, on at first; what is under way for it looks at the same one.
+#[derive(Clone)]
+pub struct Switch(Arc<AtomicBool>);
+
+impl Default for Switch {
+    fn default() -> Self {
+        Self(Arc::new(AtomicBool::new(true)))
+    }
 }
 
 /// What is said of a tenant.
@@ -38,6 +48,8 @@ pub struct TenantSettings {
     pub name: String,
     /// See [`Tenant`].
     pub caller: Option<Caller>,
+    /// The one that it has had, if it was known before.
+    pub switch: Switch,
     /// See [`Tenant`].
     pub markers: Option<Pairs>,
     /// See [`Tenant`].
@@ -72,26 +84,26 @@ impl Tenant {
     /// From now on it is served or is not, also what it is waiting for; see
     /// [`Decoder::switched`].
     pub fn serve(&self, is_served: bool) {
-        self.is_served.store(is_served, Relaxed);
+        self.switch.0.store(is_served, Relaxed);
     }
 
     /// Refuses what is asked for one that is not served.
     pub fn check_served(&self) -> Result<(), Failure> {
         let detail = "this tenant is not served at present: the operator has disabled it";
-        let is_served = self.is_served.load(Relaxed);
+        let is_served = self.switch.0.load(Relaxed);
         is_served.then_some(()).ok_or_else(|| Failure::new(Code::Forbidden, detail))
     }
 }
 
 impl Decoder {
-    /// A tenant that is served. Where it was known before, what is waiting for it goes on under
-    /// this one's switch; and its connections are kept if it may fetch the same as before.
+    /// A tenant. Where it was known before, its connections are kept if it may fetch the same as
+    /// before.
     pub fn tenant(
         &self,
         settings: TenantSettings,
         before: Option<&Tenant>,
     ) -> Result<Tenant, BuildError> {
-        let TenantSettings { name, caller, markers, max_document_bytes, allow } = settings;
+        let TenantSettings { name, caller, switch, markers, max_document_bytes, allow } = settings;
         let reach = match allow {
             None => Arc::clone(&self.reach),
             Some(rules) => match before.filter(|before| before.reach.has(&rules)) {
@@ -99,9 +111,7 @@ impl Decoder {
                 None => Arc::new(self.reach_of(rules)?),
             },
         };
-        let is_served = before.map(|before| Arc::clone(&before.is_served));
-        let is_served = is_served.unwrap_or_else(|| Arc::new(AtomicBool::new(true)));
-        Ok(Tenant { name, caller, markers, max_document_bytes, reach, is_served })
+        Ok(Tenant { name, caller, markers, max_document_bytes, reach, switch })
     }
 
     fn reach_of(&self, rules: Vec<Rule>) -> Result<Reach, BuildError> {

@@ -1,17 +1,15 @@
 //! What a rule says of who we are to its origin, read from a file that may change.
 
+use crate::named_file;
 use reqwest::header::HeaderValue;
 use std::{
-    fmt,
-    fs::File,
-    io::{self, Read},
+    fmt, io,
     path::{Path, PathBuf},
     sync::{
         PoisonError, RwLock,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
 };
-use zeroize::Zeroizing;
 
 /// A value is no longer than this.
 const LONGEST: u64 = 8 * 1024;
@@ -41,8 +39,7 @@ impl fmt::Display for Unusable {
             Self::Unreadable(error) => write!(f, "it cannot be read: {error}"),
             Self::Empty => f.write_str("it is empty; write the value of the header into it"),
             Self::NoValue => f.write_str(
-                "it holds more than the value of a header: one line of visible ASCII, at most \
-                 8 KiB, such as \"Bearer ...\"",
+                "it holds more than the value of a header: one line of visible ASCII, such as \"Bearer ...\"",
             ),
         }
     }
@@ -82,15 +79,12 @@ impl Authorization {
 }
 
 fn read(path: &Path) -> Result<HeaderValue, Unusable> {
-    let mut text = Zeroizing::new(Vec::with_capacity(LONGEST as usize + 1));
-    let file = File::open(path).map_err(Unusable::Unreadable)?;
-    file.take(LONGEST + 1).read_to_end(&mut text).map_err(Unusable::Unreadable)?;
+    let text = named_file::read(path, LONGEST).map_err(Unusable::Unreadable)?;
     let value = text.trim_ascii();
     if value.is_empty() {
         return Err(Unusable::Empty);
     }
-    let is_visible = value.iter().all(|byte| matches!(byte, b' '..=b'~'));
-    if !is_visible || text.len() as u64 > LONGEST {
+    if !value.iter().all(|byte| matches!(byte, b' '..=b'~')) {
         return Err(Unusable::NoValue);
     }
     let mut value = HeaderValue::from_bytes(value).map_err(|_| Unusable::NoValue)?;
@@ -126,7 +120,7 @@ mod tests {
         check(b"Bearer a\nX-Evil: b", Err("more than"));
         check("Bearer ä".as_bytes(), Err("more than"));
         check(b"a\0b", Err("more than"));
-        check(&vec![b'a'; LONGEST as usize + 1], Err("more than"));
+        check(&vec![b'a'; LONGEST as usize + 1], Err("larger than 8 KiB"));
         check(&vec![b'a'; LONGEST as usize], Ok(&"a".repeat(LONGEST as usize)));
     }
 

@@ -4,6 +4,7 @@ use crate::support::{
     app::{Answer, PATIENCE, TestApp, program},
     callers::{Key, Roster, TenantsFile},
 };
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::json;
 use std::process::Output;
 use tokio::time::timeout;
@@ -158,6 +159,14 @@ async fn a_tenants_file_of_no_use_ends_the_start_and_says_all_that_is_wrong() {
     let gone = "[[tenant]]\nname = \"x\"\nallow = [{ url = \"https://a.example\", \
                 authorization_file = \"/nowhere\" }]\n";
     check(gone, &["tenant x: the authorization_file of rule-1 is of no use"]).await;
+    // Nobody waits for who writes into it.
+    let file = TenantsFile::new(&Roster::default());
+    std::fs::remove_file(file.path()).expect("removed");
+    mknodat(CWD, file.path(), FileType::Fifo, Mode::RUSR, 0).expect("a pipe");
+    let output = refused(&file.config()).await;
+    assert_eq!(output.status.code(), Some(78));
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("tenants.toml: cannot be read: it is not a regular file"), "{told}");
 }
 
 #[tokio::test]

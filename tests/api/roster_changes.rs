@@ -9,7 +9,7 @@ use axum::{
 use blueprint_decoder::{
     app,
     config::Config,
-    decode::{Decoder, TenantSettings},
+    decode::{Decoder, Switch, TenantSettings},
     http::{
         self, Agreed, AllowedHosts, Callers, Decoding, Door, Gates, Member, Public, ROUTES,
         Readiness, RequestLimits,
@@ -41,6 +41,7 @@ fn member(decoder: &Decoder, metrics: &Metrics, number: u32) -> Arc<Member> {
     let settings = TenantSettings {
         name: name.to_owned(),
         caller: Some(Caller::Tenant(number)),
+        switch: Switch::default(),
         markers: Some(Pairs::new(vec![pair]).expect("pairs")),
         max_document_bytes: 1024,
         allow: None,

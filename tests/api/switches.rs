@@ -105,6 +105,53 @@ async fn what_waits_for_a_place_when_its_tenant_is_disabled_waits_no_longer() {
 }
 
 #[tokio::test]
+async fn what_waits_for_a_place_when_its_host_is_blocked_waits_no_longer() {
+    let (upstream, gate) = (Upstream::tls().await, Gate::default());
+    upstream.on("/slow", Reply::stream([Wait(gate.clone()), Send("{*a*}".into())]));
+    upstream.on("/doc", Reply::ok("{*b*}"));
+    let elsewhere = upstream.url("/doc").replace("source.test", "localhost");
+    let allow = "allow = [{ url = \"https://localhost:*\", addresses = [\"127.0.0.1\"] }]";
+    let egress = "hosts.\"localhost\" = [\"127.0.0.1\"]";
+    let full = "[overload]\nfetch = 1\nmax_wait = \"1h\"\n";
+    let service = Service::start(&[&upstream], egress, full).await;
+    service.switch(allow, "");
+    let body = json!({ "source": elsewhere });
+    while service.app.decode_as(&service.key, &body).await.status != 200 {}
+    let slow = json!({ "source": upstream.url("/slow") });
+    let first = service.app.asking(&slow).bearer_auth(service.other.text());
+    let first = tokio::spawn(Answer::of(first));
+    upstream.requested("/slow").await;
+    let asked = upstream.requests().len();
+    let waits = service.begin(&body).await;
+    service.app.metrics_when(|metrics| metrics["decoder_queue_depth{pool=\"fetch\"}"] == 1.0).await;
+
+    service.switch(allow, "blocked_hosts = [\"localhost\"]");
+
+    assert_eq!(problem(&waits.rest().await), ("403", "source_denied".to_owned()));
+    gate.open();
+    assert_eq!(first.await.expect("no panic").status, 200);
+    assert_eq!(upstream.requests().len(), asked);
+}
+
+#[tokio::test]
+async fn a_tenant_that_goes_and_comes_back_disabled_has_nothing_under_way() {
+    let upstream = Upstream::tls().await;
+    upstream.on("/held", [Hold]);
+    let service = Service::start(&[&upstream], "", "").await;
+    let fetch = service.begin(&json!({ "source": upstream.url("/held") })).await;
+    upstream.requested("/held").await;
+    let without = Roster::default().tenant("other", "", &[(&service.other, "decoder")]);
+    service.file.write(without.text());
+    let body = json!({ "content": "{*a*}" });
+    while service.app.decode_as(&service.key, &body).await.status != 401 {}
+
+    service.switch(DISABLED, "");
+
+    assert_eq!(problem(&fetch.rest().await), ("403", "forbidden".to_owned()));
+    upstream.closed("/held").await;
+}
+
+#[tokio::test]
 async fn what_pauses_before_it_tries_again_is_not_tried_again() {
     let upstream = Upstream::tls().await;
     let later = Reply::ok("").status(503).header("Retry-After", "8");

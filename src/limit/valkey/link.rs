@@ -9,22 +9,30 @@ use super::{
     tls,
     why::Why,
 };
+use crate::named_file::Patient;
 use redis::{AsyncConnectionConfig, RedisConnectionInfo, aio::MultiplexedConnection, cmd};
 use std::{io, path::PathBuf, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    task::{JoinSet, spawn_blocking},
+    task::JoinSet,
     time::timeout,
 };
 use tokio_rustls::TlsConnector;
+use zeroize::Zeroizing;
 
 /// What it takes to connect.
 pub(super) struct Dial {
     address: Address,
     tls: Option<TlsConnector>,
-    password_file: Option<PathBuf>,
+    password: Option<Password>,
     timeout: Duration,
+}
+
+/// The password, read anew for each connection.
+struct Password {
+    path: PathBuf,
+    reading: Patient<io::Result<Zeroizing<Vec<u8>>>>,
 }
 
 /// A connection; it ends when this is dropped.
@@ -53,7 +61,8 @@ impl Dial {
         if let Some(path) = &password_file {
             read_password(path).map_err(ValkeyFault::Password)?;
         }
-        Ok(Self { address, tls, password_file, timeout })
+        let password = password_file.map(|path| Password { path, reading: Patient::default() });
+        Ok(Self { address, tls, password, timeout })
     }
 
     /// A connection over which decisions are made: one was, in the time that one may take.
@@ -88,9 +97,10 @@ impl Dial {
         connection: &mut MultiplexedConnection,
         questions: &Questions,
     ) -> Result<(), Why> {
-        if let Some(path) = self.password_file.clone() {
-            let read = spawn_blocking(move || read_password(&path)).await;
-            let password = read.map_err(io::Error::from).flatten().map_err(Why::Password)?;
+        if let Some(Password { path, reading }) = &self.password {
+            let path = path.clone();
+            let read = reading.run(move || read_password(&path)).await;
+            let password = read.flatten().map_err(Why::Password)?;
             let answer = cmd("AUTH").arg(&password[..]).exec_async(connection).await;
             answer.map_err(|error| match Why::from(&error) {
                 // Also where it has none: that is an error like any other.

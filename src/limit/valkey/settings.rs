@@ -1,8 +1,9 @@
 //! Where the server is, and what is read for it from files.
 
+use crate::named_file;
 use rustls::pki_types::{ServerName, pem};
 use std::{
-    fmt, fs, io,
+    fmt, io,
     net::Ipv6Addr,
     path::{Path, PathBuf},
     time::Duration,
@@ -120,9 +121,12 @@ fn number(text: &str) -> Option<u32> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
+/// A password is no longer than this.
+const LONGEST_PASSWORD: u64 = 8 * 1024;
+
 /// What is in a file, without the end of its line.
 pub(super) fn read_password(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-    let mut password = Zeroizing::new(fs::read(path)?);
+    let mut password = named_file::read(path, LONGEST_PASSWORD)?;
     let text = password.strip_suffix(b"\n").unwrap_or(&password);
     let length = text.strip_suffix(b"\r").unwrap_or(text).len();
     password.truncate(length);
@@ -135,6 +139,7 @@ pub(super) fn read_password(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn urls_say_where_the_server_is() {

@@ -1,0 +1,122 @@
+//! Members, made of what the tenants file says: those for whom decodes are done, with what they
+//! may have.
+
+use crate::{
+    config::Config,
+    decode::{Decoder, Switch, Tenant, TenantSettings},
+    http::{Agreed, Callers, Decoding, Member},
+    identity::{Keyring, Roster, TenantEntry},
+    limit::{Caller, Gcra, Terms},
+    telemetry::{ANONYMOUS, Metrics},
+};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// What holds for everyone of whom nothing else is said.
+struct Usual {
+    requests_per_minute: u64,
+    burst: u64,
+    replicas: u64,
+    max_document_bytes: u64,
+}
+
+/// Makes members of what is said of tenants.
+pub(super) struct Members {
+    usual: Usual,
+    pub(super) decoding: Arc<Decoding>,
+    pub(super) metrics: Arc<Metrics>,
+    /// By name. A tenant keeps what it is counted as, and its switch, for as long as this process
+    /// runs: where it goes and comes back, what is still under way for it is its own.
+    known: Mutex<HashMap<String, (Caller, Switch)>>,
+}
+
+impl Members {
+    pub(super) fn new(config: &Config, decoding: Arc<Decoding>, metrics: Arc<Metrics>) -> Self {
+        let rate_limit = &config.rate_limit;
+        let usual = Usual {
+            requests_per_minute: rate_limit.requests_per_minute,
+            burst: rate_limit.burst,
+            replicas: rate_limit.replicas_hint,
+            max_document_bytes: config.limits.max_document_bytes,
+        };
+        Self { usual, decoding, metrics, known: Mutex::default() }
+    }
+
+    /// Whoever need not say who they are.
+    pub(super) fn anonymous(&self) -> anyhow::Result<Arc<Member>> {
+        let tenant = anonymous(&self.decoding.decoder, self.usual.max_document_bytes)?;
+        let rate = Gcra::new(self.usual.requests_per_minute, self.usual.burst);
+        let terms = Terms { rate, decodes_per_day: None };
+        let counted = Arc::clone(&self.metrics.callers.anonymous);
+        let terms = Agreed::new(terms, self.usual.replicas);
+        Ok(Arc::new(Member { tenant, terms, counted }))
+    }
+
+    pub(super) fn callers(
+        &self,
+        roster: &Roster,
+        before: Option<&Callers>,
+    ) -> Result<Callers, Vec<String>> {
+        let members = roster.tenants.iter().map(|entry| self.member(entry, before));
+        let (members, faults): (Vec<_>, Vec<_>) = members.partition(Result::is_ok);
+        let faults: Vec<String> = faults.into_iter().filter_map(Result::err).collect();
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let members = members.into_iter().filter_map(Result::ok).collect();
+        Ok(Callers { keyring: Keyring::new(roster, before.map(|before| &before.keyring)), members })
+    }
+
+    fn member(&self, entry: &TenantEntry, before: Option<&Callers>) -> Result<Arc<Member>, String> {
+        let Usual { requests_per_minute, burst, replicas, max_document_bytes } = self.usual;
+        let TenantEntry { name, .. } = entry;
+        let before = before.and_then(|before| before.member(name));
+        let (caller, switch) = self.known(name);
+        let settings = TenantSettings {
+            name: name.clone(),
+            caller: Some(caller),
+            switch,
+            markers: entry.markers.clone(),
+            max_document_bytes: entry
+                .max_document_bytes
+                .map_or(max_document_bytes, |bytes| bytes.min(max_document_bytes)),
+            allow: entry.allow.clone(),
+        };
+        let tenant = self.decoding.decoder.tenant(settings, before.as_ref().map(|of| &*of.tenant));
+        let tenant = tenant.map_err(|error| format!("tenant {name}: {error}"))?;
+        let rate = Gcra::new(
+            entry.requests_per_minute.unwrap_or(requests_per_minute),
+            entry.burst.unwrap_or(burst),
+        );
+        let terms = Terms { rate, decodes_per_day: entry.decodes_per_day };
+        let counted = match &before {
+            Some(before) => Arc::clone(&before.counted),
+            None => self.metrics.callers.tenant(name),
+        };
+        let (tenant, terms) = (Arc::new(tenant), Agreed::new(terms, replicas));
+        Ok(Arc::new(Member { tenant, terms, counted }))
+    }
+
+    fn known(&self, name: &str) -> (Caller, Switch) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = u32::try_from(known.len()).unwrap_or(u32::MAX);
+        let new = || (Caller::Tenant(next), Switch::default());
+        known.entry(name.to_owned()).or_insert_with(new).clone()
+    }
+}
+
+/// The tenant of those who are not known.
+pub fn anonymous(decoder: &Decoder, max_document_bytes: u64) -> anyhow::Result<Arc<Tenant>> {
+    let name = ANONYMOUS.to_owned();
+    let settings = TenantSettings {
+        name,
+        caller: None,
+        switch: Switch::default(),
+        markers: None,
+        max_document_bytes,
+        allow: None,
+    };
+    Ok(Arc::new(decoder.tenant(settings, None)?))
+}
