@@ -291,4 +291,55 @@ mod tests {
         let found = Keyring::new(&roster, None).find(ShownKey::parse(&key.text).unwrap(), at(0));
         assert_eq!(found.map(drop), Err(NoKey::Wrong));
     }
+
+    #[test]
+    fn the_use_of_keys_is_known_and_stays_known_while_they_are_the_same() {
+        let keys: Vec<NewKey> = (0..3).map(|_| NewKey::make().unwrap()).collect();
+        let roster = |second: &NewKey| Roster {
+            tenants: vec![tenant("one", vec![entry(&keys[0], Role::Viewer, Some(900))])],
+            staff: vec![KeyEntry { id: keys[1].id.clone(), ..entry(second, Role::Operator, None) }],
+            ..Roster::default()
+        };
+        let keyring = Keyring::new(&roster(&keys[1]), None);
+        let show = |keyring: &Keyring, key: &NewKey, now: u64| {
+            keyring.find(ShownKey::parse(&key.text).unwrap(), at(now)).map(drop)
+        };
+        let of = |keyring: &Keyring, key: &NewKey| {
+            let used = keyring.used();
+            assert!(used.is_sorted_by(|one, other| one.id < other.id));
+            used.into_iter().find(|of| of.id == key.id).unwrap()
+        };
+        let expected = |key: &NewKey, role, tenant, expires: Option<u64>, used: Option<u64>| {
+            let (expires, last_used) = (expires.map(at), used.map(at));
+            KeyUse { id: key.id.clone(), role, tenant, expires, last_used }
+        };
+        let first = |used| expected(&keys[0], Role::Viewer, Some(0), Some(900), used);
+        let second = |used| expected(&keys[1], Role::Operator, None, None, used);
+        assert_eq!((of(&keyring, &keys[0]), of(&keyring, &keys[1])), (first(None), second(None)));
+        assert_eq!(show(&keyring, &keys[0], 1000), Err(NoKey::Expired));
+        assert_eq!(of(&keyring, &keys[0]), first(None));
+
+        assert_eq!(show(&keyring, &keys[0], 700), Ok(()));
+        assert_eq!(show(&keyring, &keys[1], 1), Ok(()));
+
+        assert_eq!(of(&keyring, &keys[0]), first(Some(700)));
+        let same = Keyring::new(&roster(&keys[1]), Some(&keyring));
+        assert_eq!(of(&same, &keys[1]), second(Some(1)));
+        // Another secret under the same id is another key.
+        let other = Keyring::new(&roster(&keys[2]), Some(&keyring));
+        assert_eq!((of(&other, &keys[0]), of(&other, &keys[1])), (first(Some(700)), second(None)));
+    }
+
+    #[test]
+    fn the_log_says_why_a_key_opens_nothing() {
+        let texts = [NoKey::Unknown, NoKey::Wrong, NoKey::Expired].map(|why| why.to_string());
+        assert_eq!(
+            texts,
+            [
+                "there is no key of this id",
+                "the secret is not that of the key",
+                "the key has expired"
+            ]
+        );
+    }
 }

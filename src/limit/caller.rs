@@ -57,6 +57,7 @@ impl From<IpAddr> for Caller {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     #[test]
     fn addresses_of_one_network_are_one_caller() {
@@ -69,5 +70,27 @@ mod tests {
         check("192.0.2.1", "::ffff:192.0.2.1", true);
         check("2001:db8:1:2::1", "2001:db8:1:2:ffff:ffff:ffff:ffff", true);
         check("2001:db8:1:2::1", "2001:db8:1:3::1", false);
+    }
+
+    #[test]
+    fn neighbours_are_kept_in_different_parts() {
+        let parts = |callers: &[Caller]| {
+            let parts: BTreeSet<usize> = callers.iter().map(|caller| caller.part(32)).collect();
+            assert!(parts.iter().all(|part| *part < 32));
+            parts.len()
+        };
+        let of = |caller: &dyn Fn(u32) -> Caller| (0..32).map(caller).collect::<Vec<_>>();
+        let address = |number| Caller::V4(Ipv4Addr::from_bits(number));
+        assert_eq!(parts(&of(&address)), 32);
+        assert_eq!(parts(&of(&|number| address(number << 16))), 32);
+        assert_eq!(parts(&of(&Caller::Tenant)), 32);
+        let network = |number: u32, shift: u32| Caller::V6(u64::from(number) << shift);
+        for shift in [0, 16, 32] {
+            assert_eq!(parts(&of(&|number| network(number, shift))), 32, "{shift}");
+        }
+        // What is the same in two places is not lost.
+        assert_ne!(address(0x1_0001).part(32), address(0x1_0000).part(32));
+        assert_eq!(address(0x1_0001).part(32), 0);
+        assert_eq!(Caller::V6(0x1_0000_0001).part(32), 0);
     }
 }

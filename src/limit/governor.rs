@@ -38,3 +38,54 @@ pub async fn govern(pools: &[Pool], processors: &Processors) -> Infallible {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        limit::{Bounds, Caller, Entry},
+        telemetry::{Metrics, PoolKind},
+    };
+    use std::sync::Arc;
+    use tokio::time::timeout;
+
+    /// Once round, and not twice.
+    const ONCE: Duration = Duration::from_millis(30);
+
+    #[tokio::test(start_paused = true)]
+    async fn who_computes_much_while_turns_come_late_has_fewer_places() {
+        let metrics = Metrics::new(&[]).unwrap();
+        let processors = Arc::new(Processors::new());
+        let bounds =
+            Bounds { places: 1000, waiting: 0, max_wait: Duration::ZERO, leaves_some: false };
+        let inline = metrics.pool(PoolKind::Inline);
+        let pool = Pool::new(bounds, Arc::clone(&processors), inline.clone());
+        let _taken: Vec<Entry> = (0..1000).map(|_| pool.enter(Caller::HERE)).collect();
+        let round = async |worked: u64| {
+            pool.worked(Duration::from_millis(worked));
+            let never = timeout(ONCE, govern(std::slice::from_ref(&pool), &processors));
+            assert!(never.await.is_err());
+            inline.limit.get()
+        };
+
+        // Turns are had at once.
+        assert_eq!(round(20).await, 1000);
+        let mut turns = Vec::new();
+        for _ in 0..Processors::count() {
+            turns.push(processors.turn(Caller::HERE).await);
+        }
+        processors.take_least_wait();
+        // Nobody has one, but a quarter of a processor's time is not much.
+        assert_eq!(round(5).await, 1000);
+        assert_eq!(round(6).await, 500);
+        assert_eq!(round(20).await, 250);
+        // It is not they who are too many.
+        assert_eq!(round(0).await, 266);
+        for _ in 0..20 {
+            round(20).await;
+        }
+        assert_eq!(inline.limit.get(), i64::try_from(2 * Processors::count()).unwrap());
+        turns.clear();
+        assert!(round(20).await > i64::try_from(2 * Processors::count()).unwrap());
+    }
+}

@@ -130,3 +130,69 @@ fn name<'a>(held: &Held<'a>) -> Cow<'a, str> {
         (None, caller) => caller.to_string().into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limit::{Gcra, Ruling, ValkeySettings};
+    use std::{net::Ipv4Addr, time::Duration};
+
+    const CALLER: Caller = Caller::V4(Ipv4Addr::LOCALHOST);
+
+    fn terms(burst: u64) -> Terms {
+        Terms { rate: Gcra::new(1, burst), decodes_per_day: None }
+    }
+
+    /// How many of ten pass at once, and what is said of the first.
+    fn pass(limiter: &Limiter, now: Instant) -> Option<(usize, Ruled)> {
+        let (whole, part) = (terms(4), terms(2));
+        let held = Held { caller: CALLER, name: None, whole: &whole, part: &part };
+        let ruled: Option<Vec<Ruled>> =
+            (0..10).map(|_| limiter.decide_now(held, false, now)).collect();
+        let ruled = ruled?;
+        let allowed = ruled.iter().filter(|ruled| ruled.verdict.ruling == Ruling::Allowed);
+        Some((allowed.count(), ruled[0]))
+    }
+
+    /// One that nobody has connected to its server.
+    fn unconnected(falls_back: bool) -> Limiter {
+        let settings = ValkeySettings {
+            url: "valkey://127.0.0.1:1".to_owned(),
+            password_file: None,
+            ca_file: None,
+            timeout: Duration::from_millis(1),
+        };
+        let valkey = Arc::new(Valkey::new(settings, Box::new(|_| ())).unwrap());
+        Limiter::shared(Shared { valkey, falls_back })
+    }
+
+    #[test]
+    fn alone_it_decides_at_once_and_with_others_gone_by_its_part() {
+        let now = Instant::now();
+        let (passed, ruled) = pass(&Limiter::default(), now).unwrap();
+        assert_eq!((passed, ruled.by_part, ruled.backend), (4, false, Backend::Memory));
+
+        let (passed, ruled) = pass(&unconnected(true), now).unwrap();
+        assert_eq!((passed, ruled.by_part, ruled.backend), (2, true, Backend::Memory));
+
+        // Where nobody passes uncounted, somebody has to be asked.
+        assert!(pass(&unconnected(false), now).is_none());
+    }
+
+    #[test]
+    fn an_address_that_fails_too_often_is_not_listened_to_and_no_other() {
+        let (limiter, terms, now) = (Limiter::default(), terms(2), Instant::now());
+        let other = Caller::V4(Ipv4Addr::BROADCAST);
+        for _ in 0..2 {
+            assert!(limiter.may_try(CALLER, &terms, now).is_ok());
+            limiter.failed(CALLER, &terms, now);
+        }
+
+        assert!(limiter.may_try(CALLER, &terms, now).is_err());
+
+        assert!(limiter.may_try(other, &terms, now).is_ok());
+        assert!(limiter.may_try(CALLER, &terms, now + Duration::from_secs(60)).is_ok());
+        // Its requests are counted elsewhere.
+        assert_eq!(pass(&limiter, now).unwrap().0, 4);
+    }
+}

@@ -253,3 +253,118 @@ impl Drop for Place {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::{Metrics, PoolKind};
+
+    fn caller(number: u32) -> Caller {
+        Caller::Tenant(number)
+    }
+
+    fn bounds(places: usize) -> Bounds {
+        Bounds { places, waiting: 1, max_wait: Duration::from_secs(60), leaves_some: false }
+    }
+
+    fn admitted(places: &Places, number: u32) -> Place {
+        match places.enter(caller(number)) {
+            Entry::Admitted(place) => place,
+            _ => panic!("{number} has no place"),
+        }
+    }
+
+    fn waits(places: &Places, number: u32) -> Waiting {
+        match places.enter(caller(number)) {
+            Entry::Waits(waiting) => waiting,
+            _ => panic!("{number} does not wait"),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_comes_free_is_had_by_who_waits_and_the_gauges_say_so() {
+        let metrics = Metrics::new(&[]).unwrap().pool(PoolKind::Fetch);
+        let places = Places::new(bounds(1), Some(metrics.clone()));
+        let check = |in_use: i64, waiting: i64, limit: i64| {
+            let gauges = [&metrics.in_use, &metrics.depth, &metrics.limit].map(|of| of.get());
+            assert_eq!(gauges, [in_use, waiting, limit]);
+            let counts = (places.taken() as i64, places.waiting() as i64);
+            assert_eq!(counts, (in_use, waiting));
+        };
+        check(0, 0, 1);
+        let first = admitted(&places, 1);
+        check(1, 0, 1);
+        let second = waits(&places, 2);
+        check(1, 1, 1);
+        assert!(matches!(places.enter(caller(3)), Entry::Refused(Shed::QueueFull)));
+        assert_eq!(metrics.queue_full.get(), 1);
+
+        drop(first);
+        let second = second.place().await.unwrap();
+
+        check(1, 0, 1);
+        assert_eq!((second.caller(), second.is_of(&places)), (caller(2), true));
+        assert!(!second.is_of(&Places::new(bounds(1), None)));
+        drop(second);
+        check(0, 0, 1);
+        assert_eq!(metrics.wait.get_sample_count(), 2);
+        // Who gives up is not counted as waiting.
+        let (first, second) = (admitted(&places, 1), waits(&places, 2));
+        drop(second);
+        check(1, 0, 1);
+        drop(first);
+        check(0, 0, 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_lent_is_had_by_others_and_had_again_at_once() {
+        let metrics = Metrics::new(&[]).unwrap().pool(PoolKind::Fetch);
+        let places = Places::new(bounds(1), Some(metrics.clone()));
+        let in_use = || (places.taken(), metrics.in_use.get());
+        let mut first = admitted(&places, 1);
+
+        first.lend();
+        // Twice is once.
+        first.lend();
+        assert_eq!(in_use(), (0, 0));
+        let second = admitted(&places, 2);
+        first.take_back();
+        first.take_back();
+
+        assert_eq!(in_use(), (2, 2));
+        drop(second);
+        assert_eq!(in_use(), (1, 1));
+        first.lend();
+        drop(first);
+        assert_eq!(in_use(), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn fewer_are_given_out_and_more_again() {
+        let metrics = Metrics::new(&[]).unwrap().pool(PoolKind::Inline);
+        let places = Places::new(bounds(4), Some(metrics.clone()));
+        let taken: Vec<Place> = (1..=4).map(|number| admitted(&places, number)).collect();
+
+        places.narrow(1);
+        assert_eq!(metrics.limit.get(), 2);
+        places.narrow(2);
+        assert_eq!(metrics.limit.get(), 2);
+
+        drop(taken);
+        for limit in [3, 4, 4] {
+            places.widen();
+            assert_eq!(metrics.limit.get(), limit);
+        }
+        // Who waits for more of them has one as soon as there is.
+        let held = [admitted(&places, 1), admitted(&places, 2)];
+        places.narrow(1);
+        places.narrow(1);
+        let waiting = waits(&places, 3);
+        for _ in 0..3 {
+            places.widen();
+        }
+        assert!(waiting.place().await.is_ok());
+        drop(held);
+        assert_eq!(metrics.in_use.get(), 0);
+    }
+}

@@ -65,3 +65,27 @@ impl Pool {
         self.places.widen();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::{Metrics, PoolKind};
+
+    #[test]
+    fn what_was_worked_is_told_once() {
+        let bounds = Bounds { places: 1, waiting: 0, max_wait: Duration::ZERO, leaves_some: false };
+        let metrics = Metrics::new(&[]).unwrap().pool(PoolKind::Inline);
+        let pool = |metrics| Pool::new(bounds, Arc::new(Processors::new()), metrics);
+        let (one, other) = (pool(metrics.clone()), pool(metrics.clone()));
+        one.worked(Duration::from_millis(2));
+        one.worked(Duration::from_micros(3));
+
+        assert_eq!(other.take_worked(), Duration::ZERO);
+        assert_eq!(one.take_worked(), Duration::from_micros(2003));
+        assert_eq!(one.take_worked(), Duration::ZERO);
+        let Entry::Admitted(place) = one.enter(Caller::HERE) else { panic!("no place") };
+        assert!(one.has(&place) && !other.has(&place));
+        one.turned_away();
+        assert_eq!(metrics.queue_full.get(), 1);
+    }
+}

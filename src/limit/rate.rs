@@ -154,4 +154,18 @@ mod tests {
             assert_eq!(limiter.decodes_today(Caller::Tenant(tenant)), 1);
         }
     }
+
+    #[test]
+    fn who_is_held_back_passes_when_the_time_has_come() {
+        let (limiter, terms, now) = (RateLimiter::default(), terms(60, 1, None), Instant::now());
+        let passes = |milliseconds| {
+            let now = now + Duration::from_millis(milliseconds);
+            let looked = limiter.look(v4(1), &terms, now).is_allowed;
+            let decided = limiter.decide(v4(1), &terms, false, now).ruling == Ruling::Allowed;
+            assert_eq!(looked, decided, "{milliseconds}");
+            decided
+        };
+        let at = [0, 500, 999, 1000, 1999, 2000, 60_000];
+        assert_eq!(at.map(passes), [true, false, false, true, false, true, true]);
+    }
 }
