@@ -4,7 +4,7 @@ the image of one overlay and touches nothing else.
 
     tests/delivery/diff.py
 
-In a repository of its own, with the files of this one. Each of CHANGES is one change, and what the
+What deploy/placeholders writes of both can be applied. In a repository of its own, with the files of this one. Each of CHANGES is one change, and what the
 diff must then have in it: a change that it does not see is one that nobody reviews.
 """
 
@@ -71,7 +71,9 @@ def expect(is_so: object, what: str, said: object = "") -> None:
 
 def changes(root: Path) -> None:
     """What is changed is seen, before and after it is committed."""
-    expect(diff(root, "production@HEAD", "production") == (0, {}), "nothing changed, and it says so")
+    expect(
+        diff(root, "production@HEAD", "production") == (0, {}), "nothing changed, and it says so"
+    )
     for path, old, new, words in CHANGES:
         file = root / path
         text = file.read_text()
@@ -84,7 +86,9 @@ def changes(root: Path) -> None:
         if new and "namespace" not in new:
             names = set(words) | {FOLLOWS.get(path, "")} - {""}
             others = [of for of in found if not any(name in of for name in names)]
-            expect(not others and len(found) == len(names), f"{path} changes only itself", list(found))
+            expect(
+                not others and len(found) == len(names), f"{path} changes only itself", list(found)
+            )
         git(root, "commit", "--quiet", "--all", "--message", path)
         expect(diff(root, "production@HEAD~", "production@HEAD")[1] == found, f"{path}, committed")
         back = diff(root, "production@HEAD", "production@HEAD~")[1]
@@ -100,7 +104,9 @@ def overlays(root: Path) -> None:
     expect(code == 1 and sorted(names) == ["deployment", "horizontalpodautoscaler"], "apart", names)
     expect("minReplicas: 3" in "".join(found.values()), "the numbers of replicas differ", found)
     said = run(root, "deploy/diff.sh", "staging", "production").stdout
-    expect("Only in production: monitoring.coreos.com_v1_servicemonitor" in said, "only there", said)
+    expect(
+        "Only in production: monitoring.coreos.com_v1_servicemonitor" in said, "only there", said
+    )
 
 
 def images(root: Path) -> None:
@@ -153,11 +159,36 @@ def refusals(root: Path) -> None:
     print(f"  {len(wrong) + 1} things that cannot be are refused", flush=True)
 
 
+def filled(root: Path) -> None:
+    """What deploy/placeholders writes is rendered by itself, and has nothing left to be filled in."""
+    runbook = root / "RUNBOOK.md"
+    runbook.write_text(
+        re.sub(r"^(\| `.*\|) \|$", r"\1 ours.acme.dev |", runbook.read_text(), flags=re.M)
+    )
+    shipped = ("deploy/placeholders", "fill", "filled")
+    done = run(root, *shipped)
+    expect(
+        done.returncode == 1 and "no image is chosen" in done.stderr, "noughts are no image", done
+    )
+    for overlay in ("staging", "production"):
+        for image in ("blueprint-decoder", "valkey"):
+            run(root, "deploy/image.sh", overlay, image, NEW)
+    done = run(root, *shipped)
+    expect(done.returncode == 0, "it is filled in", done)
+    done = run(root, "kubectl", "kustomize", "filled/deploy/kubernetes/overlays/production")
+    image = f"image: ours.acme.dev/blueprint-decoder@{NEW}"
+    expect(image in done.stdout and "example.com" not in done.stdout, "it is rendered", done.stderr)
+    done = run(root, "filled/deploy/kubernetes/components/monitoring/make.py", "--check")
+    expect(done.returncode == 0, "its rules are those of its files", done)
+    print("  what is filled in is rendered by itself", flush=True)
+
+
 def main() -> int:
     os.environ |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
     skipped = shutil.ignore_patterns("node_modules", "pictures", "__pycache__")
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
+        shutil.copy(ROOT / "RUNBOOK.md", root)
         for tree in ("config", "dashboards", "deploy"):
             shutil.copytree(ROOT / tree, root / tree, ignore=skipped)
         # Whatever is chosen at present, they begin without.
@@ -171,6 +202,7 @@ def main() -> int:
             overlays(root)
             images(root)
             refusals(root)
+            filled(root)
         except Wrong as wrong:
             print(f"FAILED: {wrong}", file=sys.stderr)
             return 1

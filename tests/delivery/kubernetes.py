@@ -275,7 +275,6 @@ def missing(said: Any, known: Any, path: str = "") -> Iterator[str]:
 
 def check_checkov(tree: Tree) -> Iterator[str]:
     """Nothing unsafe, or the reason beside it."""
-    loopback.tool("checkov")
     with tempfile.TemporaryDirectory() as name:
         for cluster in tree.clusters:
             (Path(name) / f"{cluster.overlay}.yaml").write_text(cluster.text)
@@ -588,7 +587,10 @@ def check_network(tree: Tree) -> Iterator[str]:
             for peer in rule.get("to", [{}])
             if "ipBlock" not in peer
         )
-        if inside != [("/valkey", ["TCP valkey"]), ("kube-system/kube-dns", ["TCP 53", "UDP 53"])]:
+        server = cluster.one("StatefulSet", f"{NAME}-valkey")["spec"]["template"]["spec"]
+        port = server["containers"][0]["ports"][0]["containerPort"]
+        names = ("kube-system/kube-dns", ["TCP 53", "UDP 53"])
+        if inside != [("/valkey", [f"TCP {port}"]), names]:
             yield f"{where}: out goes to {inside}"
         blocks = [
             (peer["ipBlock"], rule["ports"])
@@ -741,7 +743,7 @@ def check_image(tree: Tree) -> Iterator[str]:
     if not path.is_file():
         return
     text = path.read_text().replace("\\\n", " ")
-    last = text[text.rindex("\nFROM ") :]
+    last = text[f"\n{text}".rindex("\nFROM ") :]
 
     def said(word: str) -> list[str]:
         return [line.split(None, 1)[1].strip() for line in re.findall(rf"^{word}\b.*", last, re.M)]
@@ -984,6 +986,9 @@ def main() -> None:
     chosen = arguments.parse_args()
     if not BINARY.is_file():
         sys.exit(f"{BINARY} is missing: cargo build --release --locked")
+    for program in ("kubectl", "checkov", "promtool", "redis-server", "openssl"):
+        if shutil.which(program) is None:
+            sys.exit(f"{program} is missing: .ci/setup installs it, and .ci/env says where it is")
     with tempfile.TemporaryDirectory() as name:
         secrets = Path(name) / "secrets"
         secrets.mkdir()

@@ -341,6 +341,7 @@ MUTATIONS = [
         "network",
         VALKEY_NETWORK,
         ("  egress: []\n", "  egress: [{}]\n", "may call others"),
+        ("port: 6379", "port: 6380", "out goes"),
     ),
     *spoilt(
         "network",
