@@ -21,40 +21,42 @@ redis-server, and target/release/blueprint-decoder.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import functools
 import ipaddress
 import itertools
 import json
 import os
 import re
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
-import threading
 import time
-import tomllib
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import yaml
+from as_in_a_cluster import check_running
 from cloudcoil.models.prometheus_operator import v1 as operator
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "on_call"))
-
-import loopback
-from loopback import ROOT, wait_for
 from manifest_mutations import DOCKERFILE, GUIDE, MUTATIONS, Mutation
+from manifests import (
+    BINARY,
+    MIB,
+    NAME,
+    ROOT,
+    SECRETS,
+    Object,
+    Tree,
+    Wrong,
+    amount,
+    kept_environment,
+    mounted_files,
+    named,
+    ran,
+    seconds,
+)
 
-BINARY = ROOT / "target/release/blueprint-decoder"
 TREES = (
     "RUNBOOK.md",
     "config",
@@ -65,171 +67,12 @@ TREES = (
     "src/http/router.rs",
     "src/policy/registry.rs",
 )
-OVERLAYS = ("staging", "production")
 VERSIONS = ("1.29", "1.37")
-NAME = "blueprint-decoder"
 LABEL = "app.kubernetes.io/name"
 ADMIN_ROUTES = {"startupProbe": "/health", "livenessProbe": "/health"}
 ADMIN_ROUTES |= {"readinessProbe": "/health/ready"}
 # Between the end of all graces and the end by force.
 MARGIN = range(5, 31)
-MIB = 1024**2
-Object = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """What one overlay tells a cluster."""
-
-    overlay: str
-    text: str
-    objects: list[Object]
-
-    def all(self, kind: str) -> list[Object]:
-        return [each for each in self.objects if each["kind"] == kind]
-
-    def one(self, kind: str, name: str = NAME) -> Object:
-        """By name; of generated ones, without the hash."""
-        pattern = re.compile(rf"{re.escape(name)}(-[a-z0-9]{{10}})?")
-        found = [each for each in self.all(kind) if pattern.fullmatch(each["metadata"]["name"])]
-        if len(found) != 1:
-            raise Wrong(f"{self.overlay}: {len(found)} of {kind}/{name}, not one")
-        return found[0]
-
-    @property
-    def pod(self) -> Object:
-        return self.one("Deployment")["spec"]["template"]["spec"]
-
-    @property
-    def container(self) -> Object:
-        return named(self.pod["containers"], "decoder")
-
-    @property
-    def ports(self) -> dict[str, int]:
-        return {port["name"]: port["containerPort"] for port in self.container["ports"]}
-
-    def templates(self) -> Iterator[tuple[str, Object]]:
-        for each in self.objects:
-            if "template" in each.get("spec", {}):
-                yield f"{each['kind']}/{each['metadata']['name']}", each["spec"]["template"]
-
-
-class Wrong(Exception):
-    """Something is not as it must be, and what comes after cannot be judged."""
-
-
-class Tree:
-    """The repository, or a copy that was spoilt."""
-
-    def __init__(self, root: Path, secrets: Path):
-        self.root, self.secrets = root, secrets
-
-    def read(self, path: str) -> str:
-        return (self.root / path).read_text()
-
-    @functools.cached_property
-    def clusters(self) -> list[Cluster]:
-        return [self.rendered(overlay) for overlay in OVERLAYS]
-
-    @property
-    def production(self) -> Cluster:
-        return next(each for each in self.clusters if each.overlay == "production")
-
-    def rendered(self, overlay: str) -> Cluster:
-        folder = self.root / "deploy/kubernetes/overlays" / overlay
-        done = ran("kubectl", "kustomize", folder)
-        if done.returncode:
-            raise Wrong(f"{overlay} cannot be rendered: {done.stderr.strip()[-300:]}")
-        return Cluster(overlay, done.stdout, list(yaml.safe_load_all(done.stdout)))
-
-    @contextlib.contextmanager
-    def mounted(self, cluster: Cluster) -> Iterator[tuple[Path, dict[str, str]]]:
-        """The files that the container sees, below a folder, and its variables with their paths
-        there."""
-        with tempfile.TemporaryDirectory() as name:
-            root = Path(name)
-            mounts = mounted_files(cluster, cluster.pod, cluster.container)
-
-            def here(text: str) -> str:
-                return re.sub(r"(?<![\w.])/etc/", f"{root}/etc/", text)
-
-            for path, (source, key) in mounts.items():
-                (root / path[1:]).parent.mkdir(parents=True, exist_ok=True)
-                content = source.get(key) if source else (self.secrets / key).read_text()
-                (root / path[1:]).write_text(here(content) if source else content)
-            env = {each["name"]: here(each["value"]) for each in cluster.container["env"]}
-            yield root, env
-
-    @functools.cached_property
-    def effective(self) -> dict[str, Object]:
-        """The configuration in force, by overlay."""
-        return {cluster.overlay: self.effective_of(cluster) for cluster in self.clusters}
-
-    def effective_of(self, cluster: Cluster) -> Object:
-        with self.mounted(cluster) as (root, env):
-            done = ran(BINARY, "check-config", env=kept_environment() | env)
-            said = done.stderr.replace(str(root), "").strip()
-            if done.returncode:
-                raise Wrong(f"{cluster.overlay}: check-config says {done.returncode}: {said[:600]}")
-            return tomllib.loads(done.stdout.replace(str(root), ""))
-
-
-def ran(*argv: Any, **more: Any) -> subprocess.CompletedProcess[str]:
-    words = [str(word) for word in argv]
-    return subprocess.run(words, capture_output=True, text=True, timeout=120, **more)
-
-
-def kept_environment() -> dict[str, str]:
-    return {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-
-
-def named(objects: list[Object], name: str) -> Object:
-    for each in objects:
-        if each["name"] == name:
-            return each
-    raise Wrong(f"nothing is called {name}: {[each['name'] for each in objects]}")
-
-
-def mounted_files(
-    cluster: Cluster, pod: Object, container: Object
-) -> dict[str, tuple[dict[str, str] | None, str]]:
-    """Each file that a container sees: its path, the data of its ConfigMap (of a Secret, none),
-    and its key."""
-    files: dict[str, tuple[dict[str, str] | None, str]] = {}
-    for mount in container["volumeMounts"]:
-        volume = named(pod["volumes"], mount["name"]) if mount["name"] != "data" else {}
-        if "configMap" in volume:
-            name = volume["configMap"]["name"]
-            maps = [each for each in cluster.all("ConfigMap") if each["metadata"]["name"] == name]
-            if not maps:
-                raise Wrong(f"{cluster.overlay}: there is no ConfigMap {name}")
-            for key in maps[0]["data"]:
-                files[f"{mount['mountPath']}/{key}"] = (maps[0]["data"], key)
-        elif "secret" in volume:
-            all_of = [{"key": key, "path": key} for key in SECRETS[volume["secret"]["secretName"]]]
-            for item in volume["secret"].get("items", all_of):
-                files[f"{mount['mountPath']}/{item['path']}"] = (None, item["key"])
-    return files
-
-
-# The Secrets that the guide makes, with their keys.
-SECRETS = {
-    "blueprint-decoder-tenants": {"tenants.toml"},
-    "blueprint-decoder-valkey": {"password", "users.acl"},
-    "blueprint-decoder-valkey-tls": {"ca.crt", "tls.crt", "tls.key"},
-}
-
-
-def seconds(text: str) -> float:
-    number, unit = re.fullmatch(r"(\d+)(ms|s|m|h|d)", text).groups()
-    return int(number) * {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}[unit]
-
-
-def amount(text: str) -> float:
-    """Bytes, or processors."""
-    number, unit = re.fullmatch(r"([\d.]+)(m|[KMG]iB?|B)?", str(text)).groups()
-    scale = {"m": 0.001, "K": 1024, "M": MIB, "G": 1024 * MIB, "B": 1}
-    return float(number) * scale[unit[0] if unit else "B"]
 
 
 # The checks. Each says what is wrong.
@@ -685,7 +528,7 @@ def check_monitoring(tree: Tree) -> Iterator[str]:
                 yield f"PrometheusRule/{file} is not what deploy/prometheus/rules says: make.py"
             path = Path(name) / f"{file}.yml"
             path.write_text(yaml.safe_dump(each["spec"]))
-            done = ran(loopback.tool("promtool"), "check", "rules", "--lint-fatal", path)
+            done = ran("promtool", "check", "rules", "--lint-fatal", path)
             if done.returncode:
                 yield f"promtool: {file}: {done.stderr.strip()[:300]}"
     files = {path.stem for path in (tree.root / "deploy/prometheus/rules").glob("*.yml")}
@@ -765,150 +608,6 @@ def check_image(tree: Tree) -> Iterator[str]:
         yield f"Dockerfile: ports are exposed that the pod has not: {exposed}"
     if said("STOPSIGNAL") not in ([], ["SIGTERM"]):
         yield f"Dockerfile: it ends by {said('STOPSIGNAL')}"
-
-
-def check_running(tree: Tree) -> Iterator[str]:
-    """The service, with the files and variables of production, and Valkey with its own."""
-    cluster = tree.production
-    with tree.mounted(cluster) as (root, env), valkey(tree, cluster) as valkey_port:
-        http, admin = (f"127.0.0.1:{loopback.free_port()}" for _ in range(2))
-        env |= {
-            # As in a pod: on loopback it would answer to other hosts.
-            "DECODER__SERVER__BIND": http.replace("127.0.0.1", "0.0.0.0"),
-            "DECODER__SERVER__ADMIN_BIND": admin.replace("127.0.0.1", "0.0.0.0"),
-            # The name is the cluster's to know.
-            "DECODER__RATE_LIMIT__VALKEY__URL": f"valkeys://localhost:{valkey_port}",
-        }
-        argv = [str(BINARY), *cluster.container["args"]]
-        log = (root / "log").open("w")
-        program = subprocess.Popen(
-            argv, env=kept_environment() | env, stdout=log, stderr=subprocess.STDOUT
-        )
-        try:
-            yield from asked_as_in_a_cluster(tree, cluster, program, http, admin)
-        finally:
-            program.kill()
-            program.wait()
-            log.close()
-        lines = (root / "log").read_text().splitlines()
-        if not lines or any(not line.startswith('{"') for line in lines):
-            yield f"lines are no JSON: {lines[:2]}"
-
-
-def asked_as_in_a_cluster(
-    tree: Tree, cluster: Cluster, program: subprocess.Popen[bytes], http: str, admin: str
-) -> Iterator[str]:
-    container = cluster.container
-    addresses = {"http": http, "admin": admin}
-    key = (tree.secrets / "league.key").read_text().splitlines()[0]
-
-    def probe(name: str) -> int:
-        asked = container[name]["httpGet"]
-        return answered(f"http://{addresses[asked['port']]}{asked['path']}", Host="10.1.2.3:8081")[
-            0
-        ]
-
-    def decode(**headers: str) -> tuple[int, Any]:
-        return answered(f"http://{http}/decode", b"{*DOOR: east*}", **headers)
-
-    def waited(what: str, limit: float, is_so: Callable[[], bool]) -> bool:
-        with contextlib.suppress(TimeoutError):
-            return wait_for(what, limit, is_so)
-        return False
-
-    start = container["startupProbe"]
-    limit = min(10, start["periodSeconds"] * start["failureThreshold"])
-    if not waited("a start", limit, lambda: probe("startupProbe") == 200):
-        yield f"it does not start: {probe('startupProbe')}, exit code {program.poll()}"
-        return
-    if [probe("livenessProbe"), probe("readinessProbe")] != [200, 200]:
-        yield "it is not alive, or not ready"
-    ready = f"http://{admin}/health/ready"
-
-    def counts_together() -> bool:
-        return b"counted for all replicas" in answered(ready)[1]
-
-    plain = {"Content-Type": "text/plain"}
-    if decode(**plain)[0] != 401:
-        yield "anyone may call"
-    status, said = decode(**plain, **{"X-Api-Key": key})
-    if status != 200 or b'"value":"DOOR: east"' not in said:
-        yield f"a key does not open: {status}, {said[:200]!r}"
-    if not waited("Valkey", 5, counts_together):
-        yield f"limits are not shared: {answered(ready)[1][:300]!r}"
-    # Again, now that Valkey counts.
-    if decode(**plain, **{"X-Api-Key": key})[0] != 200 or not counts_together():
-        yield f"limits are not shared: {answered(ready)[1][:300]!r}"
-    path = cluster.one("ServiceMonitor")["spec"]["endpoints"][0]["path"]
-    status, metrics = answered(f"http://{admin}{path}")
-    if status != 200 or b"\ndecoder_build_info{" not in metrics:
-        yield f"there is nothing to scrape: {status}"
-    if b'backend="valkey",decision="allowed"' not in metrics:
-        yield "Valkey was not asked"
-    if answered(f"http://{http}{path}")[0] != 404:
-        yield "clients see the metrics"
-
-    began = time.monotonic()
-    program.send_signal(signal.SIGTERM)
-    if not waited("unready", 2, lambda: probe("readinessProbe") == 503):
-        yield "it is ready although it ends"
-    if decode(**plain, **{"X-Api-Key": key})[0] != 200:
-        yield "it turns clients away before the balancers know"
-    try:
-        code = program.wait(cluster.pod["terminationGracePeriodSeconds"])
-    except subprocess.TimeoutExpired:
-        yield "it would be killed"
-        return
-    if code != 0:
-        yield f"it ended with {code}"
-    if time.monotonic() - began < 9:
-        yield f"it ended after {time.monotonic() - began:.1f} s: balancers had no time"
-
-
-def answered(url: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
-    try:
-        request = urllib.request.Request(url, body, headers)
-        with urllib.request.urlopen(request, timeout=5) as answer:
-            return answer.status, answer.read()
-    except urllib.error.HTTPError as refused:
-        return refused.code, refused.read()
-    except OSError as error:
-        return 0, str(error).encode()
-
-
-@contextlib.contextmanager
-def valkey(tree: Tree, cluster: Cluster) -> Iterator[int]:
-    """A server that reads valkey.conf; other paths and another port are all that is changed."""
-    port = loopback.free_port()
-    pod = cluster.one("StatefulSet", f"{NAME}-valkey")["spec"]["template"]["spec"]
-    with tempfile.TemporaryDirectory() as name:
-        root = Path(name)
-        for path, (source, key) in mounted_files(cluster, pod, pod["containers"][0]).items():
-            (root / path[1:]).parent.mkdir(parents=True, exist_ok=True)
-            content = source[key] if source else (tree.secrets / key).read_text()
-            if source:
-                content = re.sub(r"(?<= )/(etc|data)\b", rf"{root}/\1", content)
-                content = content.replace("tls-port 6379", f"tls-port {port}")
-                content = re.sub(r"^bind .*", "bind 127.0.0.1", content, flags=re.MULTILINE)
-            (root / path[1:]).write_text(content)
-        (root / "data").mkdir()
-        conf = pod["containers"][0]["command"][1]
-        with loopback.running(["redis-server", f"{root}{conf}"], root / "log") as program:
-            # It says much, and nobody reads.
-            said: list[str] = []
-            reader = threading.Thread(target=lambda: said.extend(program.stdout), daemon=True)
-            reader.start()
-
-            def is_up() -> bool:
-                if program.poll() is not None:
-                    raise Wrong(f"valkey.conf is refused: {''.join(said)[-500:]}")
-                with contextlib.suppress(OSError), loopback.socket.socket() as tried:
-                    tried.connect(("127.0.0.1", port))
-                    return True
-                return False
-
-            wait_for("Valkey", 10, is_up)
-            yield port
 
 
 CHECKS: dict[str, Callable[[Tree], Iterator[str]]] = {
