@@ -15,7 +15,7 @@ COPY Cargo.toml Cargo.lock ./
 COPY deploy/binary deploy/
 RUN mkdir -p benches src tests/load \
     && touch benches/scan.rs src/lib.rs tests/load/run.rs \
-    && echo 'fn main() {}' >src/main.rs \
+    && printf '//! Nothing yet.\nfn main() {}\n' >src/main.rs \
     && deploy/binary
 
 FROM dependencies AS build
