@@ -146,14 +146,14 @@ class Spoilt:
     new: str
 
 
-KEY = "q7Xz0RkT2mVbN8cLp4WdYs6HgJf1EaUo3iKxQvBtMnS"
-LONG = "Zx9kQ2mVb7RtL4nWp8HsYd3JfG6cTa1EuOiKxBvQ"
+KEY = joined("q7Xz0RkT2mVbN8cLp4Wd", "Ys6HgJf1EaUo3iKxQvBtMnS")
+LONG = joined("Zx9kQ2mVb7RtL4nWp8Hs", "Yd3JfG6cTa1EuOiKxBvQ")
 PRIVILEGED = "privileged"
 SPOILT = [
     Spoilt("secrets", "API key of this service", "tests/a.py", "", joined("bpd_", "acme_", KEY)),
     Spoilt("secrets", "private key", "a.txt", "", joined("-----BEGIN RSA ", "PRIVATE KEY-----")),
     Spoilt("secrets", "private key", "a.txt", "", joined("-----BEGIN ", "PRIVATE KEY-----")),
-    Spoilt("secrets", "without a head", "a.rs", "", joined('"MIGHAgEAMBMGBy', 'qGSM49AgEG"')),
+    Spoilt("secrets", "without a head", "a.rs", "", joined('"MIG', 'HAgEAMBMGByqGSM49AgEG"')),
     Spoilt("secrets", "key of AWS", "a.env.txt", "", joined("id: AKIA", "IOSFODNN7EXAMPLE")),
     Spoilt("secrets", "token of GitHub", "a.md", "", joined("gh", "p_", KEY[:36])),
     Spoilt("secrets", "token of Slack", "a.md", "", joined("xox", "b-123456789012-abcdefghij")),
