@@ -38,7 +38,7 @@ from smoke import Wrong
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 IMAGE = f"registry.acme.dev/team/blueprint-decoder@{DIGEST}"
 SERVER = "https://kubernetes.acme.dev"
-SCRIPTS = ("placeholders", "rollout", "identity", "watch", "smoke.sh")
+SCRIPTS = ("placeholders", "rollout", "image.sh", "identity", "watch", "smoke.sh")
 REAL = shutil.which("kubectl") or sys.exit("kubectl is missing: .ci/setup installs it")
 
 # What a scene says is in SCENE; what was asked goes to DIARY.
@@ -110,8 +110,12 @@ OVERLAY = """\
 namespace: decoder-here
 resources: [../../base]
 images:
-  - {name: blueprint-decoder, newName: registry.example.com/blueprint-decoder, digest: 'sha256:%s'}
-  - {name: other, newName: registry.example.com/other, digest: 'sha256:%s'}
+  - name: blueprint-decoder
+    newName: registry.example.com/blueprint-decoder
+    digest: sha256:%s
+  - name: other
+    newName: registry.example.com/other
+    digest: sha256:%s
 """
 
 
@@ -133,8 +137,11 @@ class Scene:
         self.write("RUNBOOK.md", TABLE.format(value="registry.acme.dev/team"))
         self.write("deploy/kubernetes/base/deployment.yaml", BASE)
         self.write("deploy/kubernetes/base/kustomization.yaml", "resources: [deployment.yaml]\n")
-        overlay = "deploy/kubernetes/overlays/production/kustomization.yaml"
-        self.write(overlay, OVERLAY % ("0" * 64, "ab" * 32))
+        for overlay in ("production", "staging"):
+            path = f"deploy/kubernetes/overlays/{overlay}/kustomization.yaml"
+            self.write(path, OVERLAY % ("0" * 64, "ab" * 32))
+        for path in ("config/x.toml", "dashboards/x.json", ".github/CODEOWNERS"):
+            self.write(path, "x")
         self.write(
             "deploy/environments/production.env",
             f"# x\nSERVER={SERVER}\nCA=Y2E=\nURL={self.url}\nSOURCE={self.source}\n"
@@ -246,11 +253,14 @@ def applied(folder: Path) -> None:
     overlay = "deploy/kubernetes/overlays/production/kustomization.yaml"
     scene.change(overlay, "ab" * 32, "0" * 64)
     scene.expect(
-        "an image that nobody chose", 1, "no image was chosen", "apply", "production", IMAGE
+        "an image that nobody chose", 1, "no image is chosen", "apply", "production", IMAGE
     )
     untouched(scene)
     scene.write("RUNBOOK.md", TABLE.format(value=""))
     scene.expect("a table with a gap", 1, "no value", "apply", "production", IMAGE)
+    untouched(scene)
+    scene.change("deploy/environments/production.env", SERVER, "https://kubernetes.example.com")
+    scene.expect("a place with a gap", 1, "no value", "apply", "production", IMAGE)
     if scene.diary:
         raise Wrong(f"a cluster is asked all the same: {scene.diary}")
 
@@ -301,6 +311,12 @@ def in_the_stack(stack: dict[str, Any], folder: Path) -> None:
     scene.says["pods"] = [pod("a"), pod("b")]
     scene.says["secret"] = {"key": base64.b64encode(b"bpd_no_key").decode()}
     scene.expect("another key", 1, "401", "smoke", "production", commit)
+    scene.says["secret"] = {"key": base64.b64encode(key).decode()}
+    alerts = "ALERTMANAGER=monitoring service/alertmanager 9093"
+    scene.change("deploy/environments/production.env", alerts, "ALERTMANAGER=")
+    scene.expect("no Alertmanager", 0, '"ok": true', "smoke", "production", commit)
+    if "watchdog" in scene.printed:
+        raise Wrong("Alertmanager is asked all the same")
     scene.expect("no commit", 2, "not a commit", "smoke", "production", "main")
 
     # The local stack has no namespaces; the overlay names one, and finds nothing by it.
@@ -359,8 +375,8 @@ def what_is_shipped(folder: Path) -> None:
     if not (root / overlay).is_file():
         raise Wrong(f"there is no {overlay}")
     # Other images than ours were chosen.
-    text = (root / overlay).read_text()
-    scene.write(overlay, re.sub(r"sha256:0{64}", DIGEST, text))
+    for path in (root / overlay).parents[1].glob("*/kustomization.yaml"):
+        path.write_text(path.read_text().replace("0" * 64, "ab" * 32))
     scene.expect("what is shipped", 0, f"production runs {IMAGE}", "apply", "production", IMAGE)
     manifests = scene.asked("apply")[-1]["given"]
     if re.search(r"image: (?!\S+@sha256:[0-9a-f]{64}$)", manifests, re.MULTILINE):

@@ -83,7 +83,8 @@ VERBS = {
 READ_ONLY = {"describe", "get", "logs", "top", "port-forward"}
 ROLLOUT = {"history", "restart", "status", "undo"}
 KINDS = {
-    "configmap": {"blueprint-decoder"},
+    # Its name ends in a hash of its content.
+    "configmap": set(),
     "deployment": {"blueprint-decoder"},
     "events": set(),
     "node": set(),
@@ -785,10 +786,13 @@ def prove_placeholders() -> None:
         (root / "deploy/alertmanager").mkdir(parents=True)
         (root / "deploy/local").mkdir()
         (root / "dashboards").mkdir()
+        (root / "config").mkdir()
         (root / "RUNBOOK.md").write_text(runbook)
         (root / "deploy/alertmanager/alertmanager.yml").write_text(alertmanager)
         (root / "deploy/local/up").write_text("grafana.example.com")
         (root / "dashboards/service.json").write_text('{"url": "https://grafana.example.com/d/x"}')
+        (root / "config/default.toml").write_text("grafana.example.org")
+        (root / "config/production.toml").write_text("https://grafana.example.com")
         (root / "dashboards/picture.png").write_bytes(b"\x89PNG\0grafana.example.com")
         command = [sys.executable, ROOT / "deploy/placeholders", "--root", root, *arguments]
         done = subprocess.run(command, capture_output=True, text=True)
@@ -822,6 +826,10 @@ def prove_placeholders() -> None:
         row = "| `#decoder-alerts` | Slack | #x |\n"
         code, said, _ = tried(table.format(*values) + row, fit, "check")
         expect(code == 1 and "#decoder-alerts is in the table twice" in said, "twice", said)
+        unchosen = f"{fit}digest: sha256:{64 * '0'}\n"
+        code, said, _ = tried(table.format(*values), unchosen, "check")
+        is_told = "no image is chosen: deploy/alertmanager/alertmanager.yml, line 4" in said
+        expect(code == 1 and is_told, "no image", said)
         code, said, _ = tried("# x\n", fit, "check")
         expect(code == 1 and "0 tables" in said, "needs a table", said)
         code, said, _ = tried(table.format(*values), fit, "check")
@@ -834,6 +842,7 @@ def prove_placeholders() -> None:
             "deploy/alertmanager/alertmanager.yml",
             "dashboards/service.json",
             "dashboards/picture.png",
+            "config/production.toml",
         }
         expect(shipped == all_of, "ships what production needs", shipped)
         filled = (to / "deploy/alertmanager/alertmanager.yml").read_text()
