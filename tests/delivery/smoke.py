@@ -183,6 +183,14 @@ FAULTS: dict[str, tuple[str, str, Spoil]] = {
         "not that of a decoder",
         at_path("/health", Answer(200, JSON, b'{"status":"ok","version":"0.1.0","commit":""}')),
     ),
+    "a health of nothing": ("health", "not that", at_path("/health", Answer(200, JSON, b""))),
+    "a readiness of nothing": ("ready", "", at_path("/health/ready", Answer(200, JSON, b""))),
+    "a decode of nothing": (
+        "decode",
+        "decoded wrongly",
+        instead(lambda asked: asked.is_decode, Answer(200, JSON, b"")),
+    ),
+    "a denial of nothing": ("denial", "", at_denial(Answer(403, JSON, b""))),
     "an error at its health": ("health", "503", at_path("/health", Answer(503, TEXT, b"no"))),
     "not ready": (
         "ready",
