@@ -32,7 +32,6 @@ import loopback
 from loopback import LOCAL, ROOT, call, running, wait_for
 
 BINARY = ROOT / "target/release/blueprint-decoder"
-PORT_BASE = int(os.environ.get("SMOKE_PORT_BASE", "19500"))
 OK = "ok"
 
 
@@ -414,7 +413,7 @@ def no_usage(url: str, directory: Path) -> None:
 @contextlib.contextmanager
 def stack(directory: Path) -> Iterator[dict[str, Any]]:
     argv = [sys.executable, str(LOCAL / "up"), "--faster", "60", "--dir", str(directory)]
-    argv += ["--port-base", str(PORT_BASE)]
+    argv += ["--port-base", str(loopback.free_ports())]
     told = directory / "stack.json"
     with (directory / "up.log").open("w") as words:
         up = subprocess.Popen(argv, stdout=words, stderr=subprocess.STDOUT)
