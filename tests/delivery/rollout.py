@@ -38,7 +38,7 @@ from smoke import Wrong
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 IMAGE = f"registry.acme.dev/team/blueprint-decoder@{DIGEST}"
 SERVER = "https://kubernetes.acme.dev"
-SCRIPTS = ("placeholders", "rollout", "image.sh", "identity", "watch", "smoke.sh")
+SCRIPTS = ("placeholders", "rollout", "pin", "identity", "watch", "smoke.sh")
 REAL = shutil.which("kubectl") or sys.exit("kubectl is missing: .ci/setup installs it")
 
 # What a scene says is in SCENE; what was asked goes to DIARY.
