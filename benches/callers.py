@@ -106,7 +106,7 @@ def main():
         patient = '[overload]\nmax_wait = "10s"\n'
         auth = f'[auth]\nmode = "required"\ntenants_file = "{folder}/tenants.toml"\n'
         limit = "[rate_limit]\nrequests_per_minute = 1000000000\nburst = 1000000000\n"
-        shared = f'backend = "valkey"\nvalkey.url = "valkey://127.0.0.1:{valkey}"\n'
+        shared = f'backend = "valkey"\nvalkey.url = "valkey://127.0.0.1:{valkey}"\nvalkey.timeout = "1s"\n'
         configs = {
             "anyone": "[rate_limit]\nenabled = false\n",
             "keys, memory": auth + limit,

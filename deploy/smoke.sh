@@ -82,11 +82,12 @@ decode() {
   ask "$1" "$URL/decode" --config "$credentials" --header 'Content-Type: application/json' --data "$2"
 }
 
-# holds FILE FILTER WORDS...: whether this is JSON of which the filter is true.
+# holds FILE FILTER WORDS...: whether this is one value of JSON, of which the filter is true. Of no
+# value at all, jq calls anything true.
 holds() {
   local file=$1 filter=$2
   shift 2
-  jq --exit-status "$@" "$filter" "$file" >"$WORK/judged" 2>&1
+  jq --exit-status --slurp "$@" "length == 1 and (.[0] | $filter)" "$file" >"$WORK/judged" 2>&1
 }
 
 # What answered, short enough to be read in a message.
@@ -302,7 +303,7 @@ check() {
 BEGUN=$(now_ms)
 check health health
 # Where nothing answers, all else would only say so again.
-jq --exit-status .ok "$WORK/checks" >"$WORK/judged" || touch "$WORK/stop"
+holds "$WORK/checks" .ok || touch "$WORK/stop"
 check version version
 check ready ready
 check before counts_before
@@ -318,4 +319,4 @@ fi
 jq --slurp --exit-status --arg url "$URL" --argjson ms $(($(now_ms) - BEGUN)) \
   '{ok: all(.ok), $url, $ms, checks: .}' "$WORK/checks" >"$WORK/result"
 cat "$WORK/result"
-jq --exit-status .ok "$WORK/result" >"$WORK/judged" || fail "the smoke test of $URL FAILED"
+holds "$WORK/result" .ok || fail "the smoke test of $URL FAILED"

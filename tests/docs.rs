@@ -79,6 +79,43 @@ fn every_guard_of_the_security_policy_has_the_test_that_it_names() {
     assert!(count > 30, "{count}");
 }
 
+/// What is evidence in the sign-off can be run or read.
+#[test]
+fn all_evidence_of_the_sign_off_is_there() {
+    let mut tests = BTreeSet::new();
+    tests_below(&root().join("tests"), &mut tests);
+    let modules: BTreeSet<String> =
+        tests.iter().filter_map(|test| Some(test.split_once("::")?.0.to_owned())).collect();
+    let text = fs::read_to_string(root().join("SECURITY.md")).expect("a page");
+    let table = text.split("| promise | evidence |").nth(1).expect("a table");
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let code = Regex::new(r"`([^`]+)`").expect("a regex");
+    let mut count = 0;
+    for row in rows {
+        let cells: Vec<&str> = row.trim_matches(['|', ' ']).split(" | ").collect();
+        let [_, evidence, decision] = cells[..] else { panic!("three cells in {row}") };
+        assert!(!decision.is_empty(), "what is a human's in {row}?");
+        let pieces: Vec<_> = code.captures_iter(evidence).collect();
+        assert!(!pieces.is_empty(), "no evidence in {row}");
+        for piece in pieces {
+            let words: Vec<&str> = piece[1].split(' ').collect();
+            let is_there = match words[..] {
+                ["cargo", "test", "--test", target] => {
+                    root().join("tests").join(target).join("main.rs").exists()
+                }
+                ["cargo", "test", "--test", _, name] => {
+                    tests.contains(name) || modules.contains(name)
+                }
+                [file, ..] => root().join(file).exists(),
+                [] => false,
+            };
+            assert!(is_there, "there is no {} in {row}", &piece[1]);
+            count += 1;
+        }
+    }
+    assert!(count > 20, "{count}");
+}
+
 #[test]
 fn every_link_leads_somewhere() {
     let link = Regex::new(r"\]\(([^)\s]+)\)").expect("a regex");

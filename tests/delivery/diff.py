@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""deploy/diff.sh says what a promotion changes, all of it and nothing else; deploy/image.sh chooses
+"""deploy/diff.sh says what a promotion changes, all of it and nothing else; deploy/pin chooses
 the image of one overlay and touches nothing else.
 
     tests/delivery/diff.py
@@ -111,12 +111,12 @@ def overlays(root: Path) -> None:
 
 def images(root: Path) -> None:
     """One digest is written, and that is all that changes."""
-    image = ("deploy/image.sh", "production", "blueprint-decoder")
+    image = ("deploy/pin", "production", "blueprint-decoder")
     expect(run(root, *image).stdout == NONE + "\n", "no image at first")
     expect(run(root, *image, NEW).returncode == 0, "an image is chosen")
     expect(run(root, *image).stdout == NEW + "\n", "the image that was chosen")
     expect(run(root, *image[:2], "valkey").stdout == NONE + "\n", "the other image stays")
-    expect(run(root, "deploy/image.sh", "staging", image[2]).stdout == NONE + "\n", "staging stays")
+    expect(run(root, "deploy/pin", "staging", image[2]).stdout == NONE + "\n", "staging stays")
     lines = run(root, "git", "diff", "--numstat").stdout
     expect(lines == f"1\t1\t{PRODUCTION}\n", "one line changes", lines)
     _, found = diff(root, "production@HEAD", "production")
@@ -127,7 +127,7 @@ def images(root: Path) -> None:
 
 def refusals(root: Path) -> None:
     """Who asks for what cannot be is told so, and nothing is written."""
-    digest = ("deploy/image.sh", "production", "blueprint-decoder")
+    digest = ("deploy/pin", "production", "blueprint-decoder")
     wrong = (
         ("deploy/diff.sh",),
         ("deploy/diff.sh", "production"),
@@ -136,9 +136,9 @@ def refusals(root: Path) -> None:
         ("deploy/diff.sh", "../base", "production"),
         ("deploy/diff.sh", "production@nothing", "production"),
         ("deploy/diff.sh", "production@--help", "production"),
-        ("deploy/image.sh",),
-        ("deploy/image.sh", "nowhere", "valkey", NEW),
-        ("deploy/image.sh", "production", "other", NEW),
+        ("deploy/pin",),
+        ("deploy/pin", "nowhere", "valkey", NEW),
+        ("deploy/pin", "production", "other", NEW),
         (*digest, "latest"),
         (*digest, NEW[:-1]),
         (*digest, NEW.upper()),
@@ -153,7 +153,7 @@ def refusals(root: Path) -> None:
     expect(done.returncode == 2 and "cannot be rendered" in done.stderr, "what is broken", done)
     git(root, "checkout", "--quiet", ".")
     expect(run(root, "git", "status", "--porcelain").stdout == "", "nothing was written")
-    for script in ("deploy/diff.sh", "deploy/image.sh"):
+    for script in ("deploy/diff.sh", "deploy/pin"):
         done = run(root, script, "--help")
         expect(done.returncode == 0 and script in done.stdout, f"{script} --help", done)
     print(f"  {len(wrong) + 1} things that cannot be are refused", flush=True)
@@ -172,7 +172,7 @@ def filled(root: Path) -> None:
     )
     for overlay in ("staging", "production"):
         for image in ("blueprint-decoder", "valkey"):
-            run(root, "deploy/image.sh", overlay, image, NEW)
+            run(root, "deploy/pin", overlay, image, NEW)
     done = run(root, *shipped)
     expect(done.returncode == 0, "it is filled in", done)
     done = run(root, "kubectl", "kustomize", "filled/deploy/kubernetes/overlays/production")
@@ -189,6 +189,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         shutil.copy(ROOT / "RUNBOOK.md", root)
+        (root / ".github").mkdir()
+        shutil.copy(ROOT / ".github/CODEOWNERS", root / ".github")
         for tree in ("config", "dashboards", "deploy"):
             shutil.copytree(ROOT / tree, root / tree, ignore=skipped)
         # Whatever is chosen at present, they begin without.

@@ -32,7 +32,6 @@ import loopback
 from loopback import LOCAL, ROOT, call, running, wait_for
 
 BINARY = ROOT / "target/release/blueprint-decoder"
-PORT_BASE = int(os.environ.get("SMOKE_PORT_BASE", "19500"))
 OK = "ok"
 
 
@@ -183,6 +182,14 @@ FAULTS: dict[str, tuple[str, str, Spoil]] = {
         "not that of a decoder",
         at_path("/health", Answer(200, JSON, b'{"status":"ok","version":"0.1.0","commit":""}')),
     ),
+    "a health of nothing": ("health", "not that", at_path("/health", Answer(200, JSON, b""))),
+    "a readiness of nothing": ("ready", "", at_path("/health/ready", Answer(200, JSON, b""))),
+    "a decode of nothing": (
+        "decode",
+        "decoded wrongly",
+        instead(lambda asked: asked.is_decode, Answer(200, JSON, b"")),
+    ),
+    "a denial of nothing": ("denial", "", at_denial(Answer(403, JSON, b""))),
     "an error at its health": ("health", "503", at_path("/health", Answer(503, TEXT, b"no"))),
     "not ready": (
         "ready",
@@ -406,7 +413,7 @@ def no_usage(url: str, directory: Path) -> None:
 @contextlib.contextmanager
 def stack(directory: Path) -> Iterator[dict[str, Any]]:
     argv = [sys.executable, str(LOCAL / "up"), "--faster", "60", "--dir", str(directory)]
-    argv += ["--port-base", str(PORT_BASE)]
+    argv += ["--port-base", str(loopback.free_ports())]
     told = directory / "stack.json"
     with (directory / "up.log").open("w") as words:
         up = subprocess.Popen(argv, stdout=words, stderr=subprocess.STDOUT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -52,6 +53,17 @@ def bound(port: int) -> socket.socket:
         probe.close()
         raise
     return probe
+
+
+def free_ports() -> int:
+    """The first of a hundred ports of which none is taken: a local stack has room there. Whoever
+    looks for them at the same time begins elsewhere (PORTS_FROM)."""
+    for first in range(int(os.environ.get("PORTS_FROM", "18100")), 30000, 100):
+        with contextlib.ExitStack() as held, contextlib.suppress(OSError):
+            for port in range(first, first + 100):
+                held.enter_context(bound(port))
+            return first
+    raise RuntimeError("no ports are free")
 
 
 def encoded(**parameters: str) -> str:

@@ -34,7 +34,6 @@ from loopback import LOCAL, ROOT, call, wait_for
 
 FASTER = 60
 ALERT = "DecoderMissionSuccessLow"
-PORTS = 100  # that the stack takes, from its first on
 
 
 def main() -> None:
@@ -59,7 +58,7 @@ def started(directory: Path) -> Iterator[dict[str, Any]]:
     log = directory / "up.log"
     argv = [sys.executable, str(LOCAL / "up"), "--faster", str(FASTER), "--dir", str(directory)]
     with log.open("w") as words:
-        argv += ["--port-base", str(free_ports())]
+        argv += ["--port-base", str(loopback.free_ports())]
         up = subprocess.Popen(argv, stdout=words, stderr=subprocess.STDOUT)
     told = directory / "stack.json"
 
@@ -78,16 +77,6 @@ def started(directory: Path) -> Iterator[dict[str, Any]]:
         except subprocess.TimeoutExpired:
             up.kill()
             up.wait()
-
-
-def free_ports() -> int:
-    """The first of so many ports of which none is taken now."""
-    for first in range(18100, 30000, PORTS):
-        with contextlib.ExitStack() as held, contextlib.suppress(OSError):
-            for port in range(first, first + PORTS):
-                held.enter_context(loopback.bound(port))
-            return first
-    raise RuntimeError("no ports are free")
 
 
 def expect_what_is_shipped(stack: dict[str, Any]) -> None:

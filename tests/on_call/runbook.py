@@ -32,7 +32,6 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -43,6 +42,8 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import loopback
 
 ROOT = Path(__file__).resolve().parents[2]
 FAULTS = (
@@ -642,22 +643,11 @@ def execute(page: Page, stack: Stack) -> list[str]:
     return wrong
 
 
-def free_ports() -> int:
-    """A port behind which a stack has room: others may run beside us."""
-
-    def is_free(port: int) -> bool:
-        with socket.socket() as tried:
-            return tried.connect_ex(("127.0.0.1", port)) != 0
-
-    bases = range(19100, 30000, 100)
-    return next(base for base in bases if all(map(is_free, range(base, base + 80))))
-
-
 @contextlib.contextmanager
 def own_stack() -> Iterator[Path]:
     """A stack of our own, which ends with us."""
     with tempfile.TemporaryDirectory(prefix="runbook-") as folder:
-        where = ["--dir", folder, "--port-base", str(free_ports())]
+        where = ["--dir", folder, "--port-base", str(loopback.free_ports())]
         up = [ROOT / "deploy/local/up", *where, "--faster", str(FASTER)]
         process = subprocess.Popen(up, stdout=subprocess.DEVNULL, start_new_session=True)
         try:

