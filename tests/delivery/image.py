@@ -18,6 +18,7 @@ import io
 import json
 import multiprocessing
 import re
+import shlex
 import socket
 import socketserver
 import ssl
@@ -424,6 +425,7 @@ def settings(origin: Origin, base: str = "", ca: bool = True) -> str:
 
 
 def at_work(image: str, folder: Path, origin: Origin) -> None:
+    as_told(image)
     full = origin.url("full")
     with container(image, folder, settings(origin)) as decoder:
         confined(decoder)
@@ -450,6 +452,31 @@ def at_work(image: str, folder: Path, origin: Origin) -> None:
         if (status, said["code"]) != (424, "source_failed"):
             raise Wrong(f"it trusts an authority that nobody named: {status} {said}")
         print(f"  without the authority: {status} {said['code']}", flush=True)
+
+
+def as_told(image: str) -> None:
+    """The command of README, before whoever has just built the image."""
+    block = re.search(r"```sh\n(podman run .*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    port = loopback.free_port()
+    words = shlex.split(
+        block[1].replace("\\\n", " ").replace("127.0.0.1:8080:", f"127.0.0.1:{port}:")
+    )
+    if words[:2] != ["podman", "run"] or words[-1] != "TAG":
+        raise Wrong(f"README has another command: {words}")
+    name = podman("run", "--detach", *words[2:-1], image)
+    try:
+        started = Container(name, port)
+        wait_for(
+            "the service", 10, lambda: loopback.answers(f"{started.url}/health/ready"), every=0.1
+        )
+        status, said = started.decode(content="{*DOOR: east*}")
+        if status != 200 or said["secrets"][0]["value"] != "DOOR: east":
+            raise Wrong(f"as README says it, it does not serve: {status} {said}")
+        if not started.is_healthy():
+            raise Wrong("as README says it, it is not healthy")
+    finally:
+        podman("rm", "--force", "--time=1", name, check=False)
+    print("  serves as README says it, by a published port", flush=True)
 
 
 def confined(decoder: Container) -> None:
