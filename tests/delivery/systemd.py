@@ -132,7 +132,7 @@ class Machine:
         self.name = name
 
     def run(self, *words: str, check: bool = True, limit: float = 60) -> str:
-        command = [tool("podman"), "exec", "--workdir=/work", self.name, *words]
+        command = [tool("podman"), "exec", "--workdir=/install", self.name, *words]
         done = subprocess.run(command, capture_output=True, text=True, timeout=limit)
         if check and done.returncode != 0:
             raise Wrong(f"{' '.join(words)}: {done.stdout[-500:]}{done.stderr[-1000:]}")
@@ -178,9 +178,9 @@ class Machine:
 
 @contextlib.contextmanager
 def machine(image: str, folder: Path) -> Iterator[Machine]:
-    mounts = [f"--volume={ROOT}/{each}:/work/{each}:ro" for each in ("config", "deploy")]
-    mounts += [f"--volume={BINARY}:/work/target/release/{NAME}:ro"]
-    mounts += [f"--volume={folder / 'tenants.toml'}:/work/tenants.toml:ro"]
+    mounts = [f"--volume={ROOT}/{each}:/install/{each}:ro" for each in ("config", "deploy")]
+    mounts += [f"--volume={BINARY}:/install/target/release/{NAME}:ro"]
+    mounts += [f"--volume={folder / 'tenants.toml'}:/install/tenants.toml:ro"]
     # The unit takes rights away, which takes rights; and a secret is mounted for all to see.
     boot = "mount --make-rshared / && exec /usr/lib/systemd/systemd"
     command = ["run", "--detach", "--privileged", "--systemd=always", "--network=none", *mounts]
