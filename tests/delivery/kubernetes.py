@@ -262,6 +262,8 @@ def check_limits(tree: Tree) -> Iterator[str]:
         limits, overload = config["limits"], config["overload"]
         request, response = (amount(limits[f"max_{key}_bytes"]) for key in ("request", "response"))
         worst = overload["inline"] * (request + response) + overload["fetch"] * response
+        # LENT of src/http/decode/arriving.rs: what is held of a body without a place.
+        worst += config["server"]["max_in_flight"] * 64 * 1024
         resources = cluster.container["resources"]
         memory = amount(resources["limits"]["memory"])
         if 2 * worst + 64 * MIB > memory:

@@ -197,7 +197,7 @@ MUTATIONS = [
     *spoilt(
         "limits",
         RUNBOOK,
-        ("it is 448 MiB", "it is 300 MiB", "does not say"),
+        ("it is 512 MiB", "it is 300 MiB", "does not say"),
     ),
     *spoilt(
         "limits",
@@ -208,7 +208,7 @@ MUTATIONS = [
     *spoilt(
         "limits",
         DEPLOYMENT,
-        ("memory: 1Gi", "memory: 512Mi", "at worst"),
+        ("memory: 1280Mi", "memory: 512Mi", "at worst"),
         ('cpu: "1"', 'cpu: "4"', "more cpu"),
     ),
     *spoilt(
@@ -220,7 +220,7 @@ MUTATIONS = [
     *spoilt(
         "limits",
         VALKEY,
-        ("memory: 256Mi", "memory: 1Gi", "more memory"),
+        ("memory: 256Mi", "memory: 2Gi", "more memory"),
     ),
     *spoilt(
         "replicas",

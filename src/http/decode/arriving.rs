@@ -19,8 +19,9 @@ use std::{
 };
 use tokio::time::{Sleep, sleep};
 
-/// Who has sent so much keeps its place while nothing more comes: places bound memory, too.
-const LENT: u64 = 1024 * 1024;
+/// Who has sent so much keeps its place while nothing more comes: places bound memory, and of what
+/// is lent, there is as much as there are requests in flight.
+const LENT: u64 = 64 * 1024;
 
 /// The body as it arrives, for as long as it does. Its cap is the affair of who reads it,
 /// and may want only the beginning.
