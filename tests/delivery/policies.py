@@ -23,6 +23,7 @@ POLICY = ROOT / "deploy/policy"
 SHA = "11bd71901bbe5b1630ceea73d27597364c9af683"
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 WORKFLOW = ".github/workflows/ci.yml"
+OWNERS = ".github/CODEOWNERS"
 PRODUCTION = "deploy/kubernetes/overlays/production"
 DEPLOYMENT = "deploy/kubernetes/base/deployment.yaml"
 
@@ -56,6 +57,7 @@ jobs:
           persist-credentials: false
       - run: .ci/run "$GITHUB_SHA"
 """,
+    ".github/CODEOWNERS": "# Who.\n* @acme/team\n/src @acme/team @somebody a@b.dev # Both.\n",
     ".ci/run": "#!/usr/bin/env bash\necho 1 passed\n",
     "ARCHITECTURE.md": """\
 # Architecture
@@ -250,6 +252,12 @@ SPOILT = [
     ),
     Spoilt("triggers", "no concurrency", WORKFLOW, "concurrency:\n  group: ci\n", ""),
     Spoilt("triggers", "no timeout", WORKFLOW, "    timeout-minutes: 5\n", ""),
+    Spoilt("owners", "* belongs to nobody", OWNERS, "* @acme/team", "* EXAMPLE_OWNERS"),
+    Spoilt("owners", "* belongs to nobody", OWNERS, "* @acme/team", "* @acme/"),
+    Spoilt("owners", "/src belongs to nobody", OWNERS, "@somebody", "somebody"),
+    Spoilt("owners", "to nobody", OWNERS, "* @acme/team", "*"),
+    Spoilt("owners", "no other rule names", OWNERS, "* @acme/team", "/docs @acme/team"),
+    Spoilt("owners", "no other rule names", OWNERS, "* @acme/team", "#* @acme/team"),
     Spoilt("scripts", "is a script", WORKFLOW, ".ci/run", "cargo test"),
     Spoilt(
         "scripts",
@@ -450,7 +458,10 @@ def spoilt_trees(folder: Path) -> None:
     code, found = judged(ignored, "secrets")
     if code != 0:
         raise Wrong(f"what is not committed is found: {found}")
-    for missing, names in ((PRODUCTION, ["digests", PRIVILEGED]), (".github", ["triggers"])):
+    for missing, names in (
+        (PRODUCTION, ["digests", PRIVILEGED]),
+        (".github", ["triggers", "owners"]),
+    ):
         less = {path: text for path, text in WELL.items() if not path.startswith(missing)}
         code, found = judged(tree(folder, less), *names)
         if code != 1 or len(found) != len(names):

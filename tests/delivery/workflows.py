@@ -301,13 +301,6 @@ def dependabot(tree: Tree) -> Iterator[str]:
             yield f"{update['package-ecosystem']} is updated on the day of a release"
 
 
-def owners(tree: Tree) -> Iterator[str]:
-    lines = (tree.root / ".github/CODEOWNERS").read_text().splitlines()
-    rules = [line.split() for line in lines if line and line[0] != "#"]
-    if not rules or rules[0][0] != "*" or any(len(rule) < 2 for rule in rules):
-        yield "CODEOWNERS leaves something to nobody"
-
-
 CHECKS: dict[str, Check] = {
     check.__name__: check
     for check in (
@@ -320,7 +313,6 @@ CHECKS: dict[str, Check] = {
         deployed,
         rules,
         dependabot,
-        owners,
     )
 }
 
@@ -518,8 +510,6 @@ SPOILT = [
     Spoilt(
         "dependabot", "on the day", "dependabot.yml", "    cooldown:\n      default-days: 7\n", ""
     ),
-    Spoilt("owners", "to nobody", "CODEOWNERS", "* EXAMPLE", "/src EXAMPLE"),
-    Spoilt("owners", "to nobody", "CODEOWNERS", "EXAMPLE_CODE_OWNERS\n", "\n"),
 ]
 
 
