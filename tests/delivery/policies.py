@@ -23,6 +23,7 @@ POLICY = ROOT / "deploy/policy"
 SHA = "11bd71901bbe5b1630ceea73d27597364c9af683"
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 WORKFLOW = ".github/workflows/ci.yml"
+CONTAINER = f"    container: node:1.2.3@{DIGEST}\n"
 OWNERS = ".github/CODEOWNERS"
 PRODUCTION = "deploy/kubernetes/overlays/production"
 DEPLOYMENT = "deploy/kubernetes/base/deployment.yaml"
@@ -48,7 +49,7 @@ concurrency:
 jobs:
   gate:
     runs-on: ubuntu-24.04
-    timeout-minutes: 5
+{CONTAINER}    timeout-minutes: 5
     permissions:
       contents: read
     steps:
@@ -205,6 +206,23 @@ SPOILT = [
     ),
     Spoilt(
         "pinned", "not read here", WORKFLOW, "      - run", "      - {uses: a/b@v1}\n      - run"
+    ),
+    Spoilt("pinned", "no tag and digest", WORKFLOW, CONTAINER, "    container: node:20.1.2\n"),
+    Spoilt("pinned", "no tag and digest", WORKFLOW, f":1.2.3@{DIGEST}", f"@{DIGEST}"),
+    Spoilt("pinned", "no tag and digest", WORKFLOW, f"@{DIGEST}", f"@{DIGEST[:-1]}"),
+    Spoilt(
+        "pinned",
+        "no tag and digest",
+        WORKFLOW,
+        CONTAINER,
+        "    container:\n      image: node:20.1.2\n      options: --init\n",
+    ),
+    Spoilt(
+        "pinned",
+        "no tag and digest",
+        WORKFLOW,
+        CONTAINER,
+        f"{CONTAINER}    services: {{db: {{image: 'db:1'}}}}\n",
     ),
     Spoilt("permissions", "permissions: {}", WORKFLOW, "permissions: {}\n", ""),
     Spoilt("permissions", "permissions: {}", WORKFLOW, "permissions: {}", "permissions: read-all"),

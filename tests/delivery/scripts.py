@@ -3,14 +3,16 @@
 
     tests/delivery/scripts.py
 
-podman, skopeo, gh, cargo and rustup are a few lines each, which say what a scene wants them to say and
+podman, skopeo, gh, cargo, rustup and the like are a few lines each, which say what a scene wants them to say and
 keep what they were asked; the scripts, git and the checksums are real.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -84,7 +86,7 @@ class Scene:
     def expect(self, what: str, code: int, words: str, *argv: str, **more: str) -> str:
         self.diary.write_text("")
         environment = os.environ | self.variables | more
-        environment["PATH"] = f"{self.root / 'bin'}:{os.environ['PATH']}"
+        environment["PATH"] = more.get("PATH", f"{self.root / 'bin'}:{os.environ['PATH']}")
         done = subprocess.run(
             [self.root / argv[0], *argv[1:]],
             env=environment,
@@ -129,6 +131,11 @@ def packed(folder: Path) -> None:
     if not scene.asked("cargo audit") or not scene.asked("out/blueprint-decoder-linux-amd64"):
         raise Wrong("the binary is not looked at")
     scene.expect("a flaw", 1, "", ".ci/scan", "image", "out", FOUND="1")
+    scene.expect("what is in it", 0, "", ".ci/scan", "contents", "out", FOUND="1")
+    if scene.asked("cargo") or scene.asked("setup"):
+        raise Wrong("what is in an image is asked of a database")
+    for argv in (["contents"], ["image"], ["dependencies", "out"]):
+        scene.expect("wrong usage", 2, "usage", ".ci/scan", *argv)
     scene.expect("dependencies", 0, "", ".ci/scan", "dependencies")
     if not scene.asked("cargo deny --locked check advisories"):
         raise Wrong("dependencies are not looked at")
@@ -140,6 +147,7 @@ def packed(folder: Path) -> None:
         (files / path).write_bytes(text)
         shutil.rmtree(out)
         scene.expect(f"{what}, packed", 0, "", "deploy/pack", "x:1", "out")
+        scene.expect(what, 1, words, ".ci/scan", "contents", "out")
         scene.expect(what, 1, words, ".ci/scan", "image", "out")
         if scene.asked("cargo audit"):
             raise Wrong(f"{what}: it is scanned as if that were all")
@@ -300,7 +308,10 @@ def counted(folder: Path) -> None:
 
 
 def installed(folder: Path) -> None:
-    scene = Scene(folder)
+    config = folder / "gitconfig"
+    scene = Scene(folder, GIT_CONFIG_SYSTEM=str(config), GITHUB_WORKSPACE="")
+    # The rustup of this machine is not touched.
+    scene.variables["CARGO_HOME"] = str(folder / ".cargo")
     scene.expect("the compiler", 0, "", ".ci/toolchain")
     version = (ROOT / "Cargo.toml").read_text().partition('rust-version = "')[2].partition('"')[0]
     if not scene.asked(f"rustup default {version}.") or scene.asked("nightly"):
@@ -308,6 +319,39 @@ def installed(folder: Path) -> None:
     scene.expect("the one that fuzzes", 0, "", ".ci/toolchain", "nightly")
     if not scene.asked("install nightly") or scene.asked("default nightly"):
         raise Wrong(f"the nightly compiler is not beside the other: {scene.diary.read_text()}")
+    if config.exists():
+        raise Wrong("git is told of a folder that there is not")
+    scene.expect("in a container", 0, "", ".ci/toolchain", GITHUB_WORKSPACE="/__w/a/a")
+    if "directory = /__w/a/a" not in config.read_text():
+        raise Wrong(f"git is not told whose folder it is: {config.read_text()}")
+
+    # Where there is no rustup, and what is downloaded is a script that puts one there.
+    (scene.root / "bin/rustup").rename(scene.root / "rustup")
+    rustup_init = f'#!/bin/bash\necho "init $*" >>"$DIARY"\nmkdir -p "$CARGO_HOME/bin"\ncp {scene.root}/rustup "$CARGO_HOME/bin/"\n'
+    scene.write("given", rustup_init)
+    scene.write(
+        "bin/curl", '#!/bin/bash\necho "curl $*" >>"$DIARY"\ncp "$GIVEN" "${@: -2:1}"\n', True
+    )
+    bare = {"PATH": f"{scene.root}/bin:/usr/bin:/bin", "GIVEN": str(scene.root / "given")}
+    scene.expect("another rustup than was meant", 1, "FAILED", ".ci/toolchain", **bare)
+    if scene.asked("init -y"):
+        raise Wrong("what nobody knows is run")
+    text = (scene.root / ".ci/toolchain").read_text()
+    mine = hashlib.sha256(rustup_init.encode()).hexdigest()
+    scene.write(".ci/toolchain", re.sub("sum=[0-9a-f]{64}", f"sum={mine}", text), True)
+    scene.expect("no rustup", 0, "", ".ci/toolchain", **bare)
+    said = scene.diary.read_text()
+    if "init -y" not in said or not 0 < said.find("init -y") < said.find(
+        "rustup toolchain install"
+    ):
+        raise Wrong(f"no compiler by the new rustup: {said}")
+
+    del scene.variables["CARGO_HOME"]
+    scene.write(".ci/setup", (ROOT / ".ci/setup").read_text(), True)
+    scene.write("bin/apt-get", '#!/bin/bash\necho "apt-get $*" >>"$DIARY"\n', True)
+    cache = str(folder / "cache")
+    words = "is taken from Debian"
+    scene.expect("no Debian", 1, words, ".ci/setup", "hygiene", XDG_CACHE_HOME=cache)
 
 
 def main() -> int:

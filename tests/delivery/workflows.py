@@ -11,6 +11,7 @@ SPOILT changes one place of .github, and the check that it names must find it.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -27,12 +28,20 @@ ROOT = HERE.parents[1]
 WORKFLOWS = ".github/workflows"
 # What each workflow is started by.
 TRIGGERS = {
-    "ci-hygiene.yml": {"pull_request": None, "merge_group": None},
+    "ci-hygiene.yml": {
+        "pull_request": None,
+        "merge_group": None,
+        "push": {"branches": ["main"]},
+    },
     "ci.yml": {"pull_request": None, "merge_group": None, "workflow_call": None},
     "deploy.yml": {"push": {"branches": ["main"]}},
     "nightly.yml": {"schedule": [{"cron": "17 3 * * *"}], "workflow_dispatch": None},
     "release.yml": {"push": {"tags": ["v*"]}},
 }
+# Debian 12, with the Node that the gate runs with.
+CONTAINER = re.compile(r"node:20\.\d+\.\d+-bookworm@sha256:[0-9a-f]{64}")
+# What podman and unshare need there. Nothing else is given rights over its machine.
+RIGHTS = {"--privileged", "--cgroupns=host", "--init"}
 CI = "./.github/workflows/ci.yml"
 # What Dependabot calls the kind of a manifest.
 ECOSYSTEMS = {
@@ -141,16 +150,52 @@ def triggers(tree: Tree) -> Iterator[str]:
                     yield f"{name}: a step of {job} may be skipped, or may fail: {step}"
 
 
+def machines(tree: Tree) -> Iterator[str]:
+    """What installs or builds is where it was tried: one container, with rights if it needs them."""
+    images = set()
+    for path in tree.paths("workflows/*.yml"):
+        for job, what in tree.workflow(path.name)["jobs"].items():
+            name, said = f"{path.name}: {job}", [line.split()[0] for line in commands(what)]
+            if "uses" in what:
+                continue
+            if what["runs-on"] != "ubuntu-24.04":
+                yield f"{name} runs on {what['runs-on']}"
+            box = what.get("container", {})
+            box = {"image": box} if isinstance(box, str) else box
+            is_needed = any(line.startswith(".ci/") or line == "deploy/image" for line in said)
+            if is_needed != bool(box):
+                yield f"{name} {'needs Debian and root, and has' if is_needed else 'has'} {box}"
+                continue
+            if not box:
+                continue
+            images.add(box["image"])
+            if not CONTAINER.fullmatch(box["image"]):
+                yield f"{name} is in another container: {box['image']}"
+            needs_rights = {".ci/run", ".ci/nightly", "deploy/image"} & set(said)
+            if set(box.get("options", "").split()) != (RIGHTS if needs_rights else set()):
+                yield f"{name} has too many rights, or too few: {box.get('options')}"
+            if box.get("volumes", []) != (["/var/lib/containers"] if needs_rights else []):
+                yield f"{name}: podman keeps its layers elsewhere: {box.get('volumes')}"
+            if said[0] != ".ci/toolchain":
+                yield f"{name}: the container has no compiler before .ci/toolchain"
+    if len(images) != 1:
+        yield f"there is not one container: {sorted(images)}"
+
+
 def gates(tree: Tree) -> Iterator[str]:
     """What a pull request is told."""
     hygiene = tree.workflow("ci-hygiene.yml")["jobs"]["hygiene"]
-    if ".ci/hygiene" not in commands(hygiene) or int(hygiene["timeout-minutes"]) > 10:
+    if ".ci/hygiene" not in commands(hygiene) or int(hygiene["timeout-minutes"]) > 30:
         yield "hygiene runs .ci/hygiene, and ends soon"
+    cancelled = tree.workflow("ci-hygiene.yml")["concurrency"]["cancel-in-progress"]
+    if cancelled != "${{ github.event_name == 'pull_request' }}":
+        yield "hygiene may end on main before its cache is kept"
     jobs = tree.workflow("ci.yml")["jobs"]
     for job, needed in (
-        ("gate", [".ci/run", ".ci/coverage"]),
+        ("gate", [".ci/run"]),
         ("advisories", [".ci/scan dependencies"]),
-        ("image", ["deploy/image build", "deploy/pack", ".ci/scan image"]),
+        ("image", ["deploy/image build", "deploy/pack", ".ci/scan contents"]),
+        ("audit", [".ci/scan image"]),
     ):
         said = commands(jobs[job])
         places = [
@@ -159,6 +204,11 @@ def gates(tree: Tree) -> Iterator[str]:
         ]
         if -1 in places or places != sorted(places):
             yield f"ci.yml: {job} should run {needed}, in this order: {said}"
+    if "image" not in needs(tree.workflow("ci.yml"), "audit"):
+        yield "ci.yml: audit looks at no image"
+    for job in ("gate", "image"):
+        if any(line.startswith((".ci/scan image", ".ci/scan dep")) for line in commands(jobs[job])):
+            yield f"ci.yml: what {job} says of a commit changes by itself: it asks a database"
     uploads = [it for it in jobs["image"]["steps"] if "upload-artifact" in it.get("uses", "")]
     if [it["with"]["name"] for it in uploads] != ["blueprint-decoder-${{ github.sha }}"]:
         yield "ci.yml: what is built is kept under the name of its commit"
@@ -267,6 +317,8 @@ def rules(tree: Tree) -> Iterator[str]:
         yield f"main waits for the check {context}, which no job of a pull request reports"
     for context in sorted({"hygiene", "gate", "image"} - required):
         yield f"main does not wait for {context}"
+    for context in sorted({"advisories", "audit"} & required):
+        yield f"main waits for {context}, which says something else tomorrow"
     if any(it.get("integration_id") != ACTIONS for it in checks.get("required_status_checks", [])):
         yield "anybody may report a check that main waits for"
     tags = tree.ruleset("tags.json")
@@ -308,6 +360,7 @@ CHECKS: dict[str, Check] = {
         zizmor,
         schemas,
         triggers,
+        machines,
         gates,
         shipped,
         deployed,
@@ -363,17 +416,44 @@ SPOILT = [
         "continue-on-error: true\n        run: .ci/run",
     ),
     Spoilt("gates", "hygiene runs", HYGIENE, "run: .ci/hygiene", "run: .ci/toolchain"),
-    Spoilt("gates", "hygiene runs", HYGIENE, "timeout-minutes: 10", "timeout-minutes: 30"),
-    Spoilt("gates", "gate should run", CI_YML, ".ci/run", ".ci/hygiene"),
+    Spoilt("gates", "hygiene runs", HYGIENE, "timeout-minutes: 30", "timeout-minutes: 60"),
+    Spoilt("triggers", "started by", HYGIENE, "  push:\n    branches: [main]\n", ""),
     Spoilt(
         "gates",
-        "gate should run",
-        CI_YML,
-        "      - name: coverage\n        run: .ci/coverage\n",
-        "",
+        "before its cache",
+        HYGIENE,
+        "${{ github.event_name == 'pull_request' }}",
+        "true",
     ),
+    Spoilt("machines", "not one container", HYGIENE, "node:20.20.2", "node:20.20.1"),
+    Spoilt("machines", "another container", CI_YML, "-bookworm@", "-trixie@"),
+    Spoilt("machines", "another container", CI_YML, "bookworm@sha256:8f", "bookworm@sha256:8"),
+    Spoilt("machines", "too few", CI_YML, " --cgroupns=host", ""),
+    Spoilt("machines", "too few", CI_YML, "--privileged ", ""),
+    Spoilt("machines", "elsewhere", CI_YML, "      volumes: [/var/lib/containers]\n", ""),
+    Spoilt(
+        "machines",
+        "too many rights",
+        CI_YML,
+        "        run: .ci/run\n",
+        "        run: .ci/hygiene\n",
+    ),
+    Spoilt("machines", "no compiler", HYGIENE, "run: .ci/toolchain", "run: .ci/setup hygiene"),
+    Spoilt("machines", "runs on", DEPLOY, "runs-on: ubuntu-24.04", "runs-on: ubuntu-22.04"),
+    Spoilt("machines", "needs Debian", DEPLOY, "deploy/publish", ".ci/scan dependencies #"),
+    Spoilt(
+        "machines",
+        "staging has",
+        DEPLOY,
+        "    environment: staging\n",
+        f"    environment: staging\n    container: debian:12@sha256:{'0' * 64}\n",
+    ),
+    Spoilt("gates", "gate should run", CI_YML, ".ci/run", ".ci/hygiene"),
     Spoilt("gates", "advisories should run", CI_YML, ".ci/scan dependencies", ".ci/toolchain"),
-    Spoilt("gates", "image should run", CI_YML, ".ci/scan image target/packed", ".ci/toolchain"),
+    Spoilt("gates", "image should run", CI_YML, ".ci/scan contents target/packed", ".ci/toolchain"),
+    Spoilt("gates", "audit should run", CI_YML, ".ci/scan image target/packed", ".ci/toolchain"),
+    Spoilt("gates", "looks at no image", CI_YML, "    needs: image\n", ""),
+    Spoilt("gates", "asks a database", CI_YML, "scan contents target", "scan image target"),
     Spoilt(
         "gates",
         "name of its commit",
@@ -479,6 +559,7 @@ SPOILT = [
     Spoilt("rules", "which no job", MAIN, '"context": "gate"', '"context": "ci / gate"'),
     Spoilt("rules", "which no job", CI_YML, "  gate:\n", "  gate:\n    name: the gate\n"),
     Spoilt("rules", "which no job", CI_YML, "  image:\n", "  images:\n"),
+    Spoilt("rules", "something else tomorrow", MAIN, '"context": "image"', '"context": "audit"'),
     Spoilt("rules", "does not wait for image", MAIN, '"context": "image"', '"context": "gate"'),
     Spoilt(
         "rules",
