@@ -18,9 +18,11 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGEST = "sha256:" + "0123456789abcdef" * 4
+RELEASED = {"total_count": 1, "branch_policies": [{"type": "tag", "name": "v*"}]}
 BINARY = b"\x7fELF .dep-v0 blueprint"
 
 FAKES = {
@@ -46,7 +48,7 @@ copy*docker-archive:*docker://*) echo "$DIGEST" >"$6" ;;
 *) exit 9 ;;
 esac
 """,
-    "gh": 'case $1 in api) echo "$ANSWER" ;; release) cat "$8" >"$DIARY.notes" ;; *) exit 9 ;; esac\n',
+    "gh": 'case $1 in api) cat "$ANSWERS/${2//\\//_}" ;; release) cat "$8" >"$DIARY.notes" ;; *) exit 9 ;; esac\n',
     "rustup": "",
 }
 
@@ -258,31 +260,120 @@ def released(folder: Path) -> None:
 
 
 def guarded(folder: Path) -> None:
-    scene = Scene(folder, GITHUB_REPOSITORY="acme/decoder")
+    answers = folder / "answers"
+    scene = Scene(folder, GITHUB_REPOSITORY="acme/decoder", ANSWERS=str(answers))
     rule = {
         "type": "required_reviewers",
         "prevent_self_review": True,
         "reviewers": [{"type": "Team"}],
     }
+    review = {"required_approving_review_count": 1, "require_code_owner_review": True}
+    contexts = [{"context": name} for name in ("hygiene", "gate", "image", "more")]
+    checks = {"required_status_checks": contexts}
+    main = [
+        {"type": "non_fast_forward"},
+        {"type": "pull_request", "parameters": review},
+        {"type": "required_status_checks", "parameters": checks},
+    ]
+    tags = [
+        json.loads((ROOT / f".github/rulesets/{name}.json").read_text())
+        for name in ("tags", "new-tags")
+    ]
     well = {
-        "protection_rules": [{"type": "wait_timer"}, rule],
-        "deployment_branch_policy": {"protected_branches": True},
+        "": {
+            "protection_rules": [{"type": "wait_timer"}, rule],
+            "can_admins_bypass": False,
+            "deployment_branch_policy": {
+                "protected_branches": False,
+                "custom_branch_policies": True,
+            },
+        },
+        "policies": {"total_count": 1, "branch_policies": [{"type": "branch", "name": "main"}]},
+        "main": main,
+        "tags": [{"id": 1}, {"id": 2}],
+        "tag1": tags[0],
+        "tag2": tags[1],
     }
 
-    def expect(what: str, code: int, words: str, **change: object) -> None:
-        answer = json.dumps(well | change)
-        scene.expect(what, code, words, "deploy/guarded", "production", ANSWER=answer)
+    def expect(name: str, what: str, code: int, words: str, **change: Any) -> None:
+        shutil.rmtree(answers, ignore_errors=True)
+        answers.mkdir()
+        says = well | ({"policies": RELEASED} if name == "release" else {}) | change
+        of = f"repos_acme_decoder_environments_{name}"
+        for path, part in (
+            (of, says.get("environment", says[""])),
+            (f"{of}_deployment-branch-policies", says["policies"]),
+            ("repos_acme_decoder_rules_branches_main?per_page=100", says["main"]),
+            ("repos_acme_decoder_rulesets?targets=tag&per_page=100", says["tags"]),
+            ("repos_acme_decoder_rulesets_1", says["tag1"]),
+            ("repos_acme_decoder_rulesets_2", says["tag2"]),
+        ):
+            (answers / path).write_text(part if isinstance(part, str) else json.dumps(part))
+        scene.expect(f"{name}, {what}", code, words, "deploy/guarded", name)
 
-    expect("an approval", 0, "somebody has to approve")
-    if not scene.asked("api repos/acme/decoder/environments/production"):
-        raise Wrong("another environment is asked for")
-    expect("no rules", 1, "nobody has to approve", protection_rules=[])
-    expect("no reviewers", 1, "nobody has to approve", protection_rules=[rule | {"reviewers": []}])
-    alone = [rule | {"prevent_self_review": False}]
-    expect("one's own", 1, "may approve it", protection_rules=alone)
-    expect("any branch", 1, "not protected", deployment_branch_policy=None)
-    scene.expect("no answer", 1, "nobody has to approve", "deploy/guarded", "production", ANSWER="")
-    scene.expect("no name", 2, "usage", "deploy/guarded")
+    def environment(**change: object) -> dict[str, object]:
+        return well[""] | change
+
+    for name, branch in (("staging", "main"), ("production", "main"), ("release", "v*")):
+        expect(name, "as it should be", 0, branch)
+        for bypass in (True, None):
+            given = environment(can_admins_bypass=bypass)
+            expect(name, "an administrator", 1, "administrators", environment=given)
+        old = {"protected_branches": True, "custom_branch_policies": False}
+        for policy in (old, None):
+            given = environment(deployment_branch_policy=policy)
+            expect(name, "any branch", 1, "does not say which", environment=given)
+        for policies in (
+            [],
+            [{"type": "branch", "name": "*"}],
+            [{"type": "branch", "name": "v*"}],
+            [{"type": "tag", "name": "main"}],
+            [{"type": "branch", "name": "main"}, {"type": "tag", "name": "v*"}],
+        ):
+            given = {"total_count": len(policies), "branch_policies": policies}
+            expect(name, f"{policies}", 1, "something else", policies=given)
+        if name == "release":
+            continue
+        for at, (words, how) in enumerate(
+            (
+                ("rewritten", None),
+                ("nobody has reviewed", review | {"required_approving_review_count": 0}),
+                ("was not tested", {"required_status_checks": contexts[1:]}),
+            )
+        ):
+            less = [*main[:at], *main[at + 1 :]]
+            expect(name, f"without {main[at]['type']}", 1, words, main=less)
+            if how:
+                changed = [*less, main[at] | {"parameters": how}]
+                expect(name, f"less {main[at]['type']}", 1, words, main=changed)
+        alone = [main[0], main[1] | {"parameters": review | {"require_code_owner_review": False}}]
+        expect(name, "any reviewer", 1, "nobody has reviewed", main=[*alone, main[2]])
+        expect(name, "no rules", 1, "nobody has reviewed", main=[])
+
+    def rules(**change: object) -> dict[str, Any]:
+        return {"environment": environment(**change)}
+
+    words = "nobody has to approve"
+    expect("production", "no rules", 1, words, **rules(protection_rules=[]))
+    nobody = [rule | {"reviewers": []}]
+    expect("production", "no reviewers", 1, words, **rules(protection_rules=nobody))
+    own = [rule | {"prevent_self_review": False}]
+    expect("production", "one's own", 1, "may approve it", **rules(protection_rules=own))
+    expect("production", "no answer", 1, words, environment="")
+    expect("staging", "nobody to approve", 0, "main", **rules(protection_rules=[]))
+
+    expect("release", "no ruleset of tags", 1, "creation", tags=[])
+    expect("release", "tags that are new", 1, "creation", tag2=tags[0])
+    expect("release", "tags that move", 1, "update", tag1=tags[1])
+    expect("release", "a rule that is off", 1, "creation", tag2=tags[1] | {"enforcement": "off"})
+    for names in (
+        {"include": ["refs/tags/x*"], "exclude": []},
+        {"include": ["refs/tags/v*"], "exclude": ["refs/tags/v1*"]},
+    ):
+        other = tags[1] | {"conditions": {"ref_name": names}}
+        expect("release", "a rule of other tags", 1, "creation", tag2=other)
+    for argv in ([], ["moon"], ["production", "staging"]):
+        scene.expect("wrong usage", 2, "usage", "deploy/guarded", *argv)
 
 
 def counted(folder: Path) -> None:

@@ -248,7 +248,11 @@ def deployed(tree: Tree) -> Iterator[str]:
     """Staging, smoke test, approval, production, smoke test, the first hour."""
     workflow = tree.workflow("deploy.yml")
     orders = {
-        "staging": ["deploy/rollout apply staging", "deploy/rollout smoke staging"],
+        "staging": [
+            "deploy/guarded staging",
+            "deploy/rollout apply staging",
+            "deploy/rollout smoke staging",
+        ],
         "production": [
             "deploy/rollout apply production",
             "deploy/rollout smoke production",
@@ -274,11 +278,16 @@ def deployed(tree: Tree) -> Iterator[str]:
     if missing:
         yield f"nothing is deployed to {sorted(missing)}"
         return
+    for job, first in (
+        ("staging", "deploy/guarded staging"),
+        ("approval", "deploy/guarded production"),
+    ):
+        what = workflow["jobs"][job]
+        if commands(what)[0] != first or what["permissions"].get("actions") != "read":
+            yield f"{job} goes on whatever may get there: {first} comes first"
     before = needs(workflow, "production")
     if not {"ci", "publish", "staging", "approval"} <= before:
         yield f"production waits for {sorted(before)} alone"
-    if commands(workflow["jobs"]["approval"]) != ["deploy/guarded production"]:
-        yield "nothing checks that somebody has to approve"
     if int(workflow["jobs"]["production"]["timeout-minutes"]) < 75:
         yield "the watch of the first hour is cut off"
 
@@ -328,8 +337,22 @@ def rules(tree: Tree) -> Iterator[str]:
         "update",
     } <= kept:
         yield "the tag of a release can be moved"
-    if tags["conditions"]["ref_name"]["include"] != ["refs/tags/v*"]:
-        yield "the ruleset of tags is about others than those of releases"
+    if tags["bypass_actors"]:
+        yield "somebody may move the tag of a release"
+    new = tree.ruleset("new-tags.json")
+    if (new["enforcement"], new["target"], new["rules"]) != (
+        "active",
+        "tag",
+        [{"type": "creation"}],
+    ):
+        yield "whoever may write may make a version"
+    # Who maintains, and who administrates; no more, or it would be no rule.
+    may = sorted((it["actor_type"], it["actor_id"]) for it in new["bypass_actors"])
+    if may != [("RepositoryRole", 2), ("RepositoryRole", 5)]:
+        yield f"others may make a version, or nobody: {may}"
+    for ruleset in (tags, new):
+        if ruleset["conditions"]["ref_name"] != {"include": ["refs/tags/v*"], "exclude": []}:
+            yield "the ruleset of tags is about others than those of releases"
 
 
 def dependabot(tree: Tree) -> Iterator[str]:
@@ -383,6 +406,7 @@ class Spoilt:
 
 DEPLOY, RELEASE, CI_YML = (f"workflows/{name}.yml" for name in ("deploy", "release", "ci"))
 HYGIENE, MAIN, TAGS = "workflows/ci-hygiene.yml", "rulesets/main.json", "rulesets/tags.json"
+NEW_TAGS = "rulesets/new-tags.json"
 SPOILT = [
     Spoilt("actionlint", "evnt_name", CI_YML, "github.event_name", "github.evnt_name"),
     Spoilt("actionlint", "does not exist", DEPLOY, "needs: ci\n", "needs: cii\n"),
@@ -504,10 +528,18 @@ SPOILT = [
     Spoilt("deployed", "waits for", DEPLOY, "    needs: staging\n", "    needs: publish\n"),
     Spoilt(
         "deployed",
-        "somebody has to approve",
+        "guarded production comes first",
         DEPLOY,
         "deploy/guarded production",
         "deploy/guarded staging",
+    ),
+    Spoilt("deployed", "guarded staging comes first", DEPLOY, "guarded staging", "guarded release"),
+    Spoilt(
+        "deployed",
+        "guarded staging comes first",
+        DEPLOY,
+        "      actions: read\n      contents: read\n      id-token: write\n",
+        "      contents: read\n      id-token: write\n",
     ),
     Spoilt(
         "deployed",
@@ -570,6 +602,11 @@ SPOILT = [
     ),
     Spoilt("rules", "can be moved", TAGS, '{ "type": "deletion" },', ""),
     Spoilt("rules", "others than", TAGS, "refs/tags/v*", "refs/tags/x*"),
+    Spoilt("rules", "others than", NEW_TAGS, '"exclude": []', '"exclude": ["refs/tags/v1*"]'),
+    Spoilt("rules", "may move", TAGS, '"bypass_actors": []', '"bypass_actors": [1]'),
+    Spoilt("rules", "whoever may write", NEW_TAGS, '"active"', '"disabled"'),
+    Spoilt("rules", "whoever may write", NEW_TAGS, "creation", "deletion"),
+    Spoilt("rules", "others may make", NEW_TAGS, '"actor_id": 2', '"actor_id": 4'),
     Spoilt(
         "dependabot",
         "nobody looks after cargo in /fuzz",
