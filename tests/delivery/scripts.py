@@ -23,16 +23,17 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 RELEASED = {"total_count": 1, "branch_policies": [{"type": "tag", "name": "v*"}]}
+TABLE = "| placeholder | stands for | value |\n| --- | --- | --- |\n| `registry.example.com` | x | {} |\n"
 BINARY = b"\x7fELF .dep-v0 blueprint"
 
 FAKES = {
     "podman": r"""
 case "$1 $2" in
-"image inspect") case $4 in *Architecture*) echo amd64 ;; *) echo /blueprint-decoder ;; esac ;;
+"image inspect") case $4 in *Architecture*) echo amd64 ;; *revision*) echo "$REVISION" ;; *) echo /blueprint-decoder ;; esac ;;
 "save --quiet") echo an image >"$6" ;;
 "create --no-healthcheck") echo c1 ;;
 "export --output") tar --create --file "$3" --directory "$FILES" . --transform 's,^\./,,' ;;
-rm*) ;;
+rm* | pull* | tag*) ;;
 *) exit 9 ;;
 esac
 """,
@@ -44,7 +45,7 @@ case "$*" in
   [ -n "$THERE" ] || { echo "${TROUBLE:-manifest unknown}" >&2; exit 1; }
   echo "$DIGEST" ;;
 login*) cat >"$DIARY.password" ;;
-copy*docker-archive:*docker://*) echo "$DIGEST" >"$6" ;;
+copy*docker://*) echo "$DIGEST" >"$6" ;;
 *) exit 9 ;;
 esac
 """,
@@ -67,6 +68,8 @@ class Scene:
         for script in (
             "deploy/placeholders",
             "deploy/publish",
+            "deploy/fetch",
+            "deploy/registry",
             "deploy/release",
             "deploy/pack",
             "deploy/guarded",
@@ -154,6 +157,28 @@ def packed(folder: Path) -> None:
         if scene.asked("cargo audit"):
             raise Wrong(f"{what}: it is scanned as if that were all")
 
+    scene.write("RUNBOOK.md", TABLE.format("registry.acme.dev/team"))
+    words = ("deploy/fetch", "abc", "fetched")
+    there = {"DIGEST": DIGEST, "THERE": "x", "REVISION": "abc", "GITHUB_OUTPUT": ""}
+    image = f"registry.acme.dev/team/blueprint-decoder@{DIGEST}"
+    scene.expect("what was deployed", 0, f"image={image}", *words, **there)
+    if not scene.asked(f"podman pull --quiet {image}"):
+        raise Wrong(f"something else is fetched: {scene.diary.read_text()}")
+    if (scene.root / "fetched/blueprint-decoder-linux-amd64").read_bytes() != BINARY:
+        raise Wrong("something else is packed")
+    output = folder / "output"
+    words = ("deploy/fetch", "abc", "more")
+    given = there | {"GITHUB_OUTPUT": str(output), "REGISTRY_TOKEN": "t0k"}
+    scene.expect("in a workflow", 0, "", *words, **given)
+    if output.read_text().strip() != f"image={image}" or scene.asked("t0k"):
+        raise Wrong("no output, or the token is in a list of processes")
+    words = ("deploy/fetch", "abc", "none")
+    scene.expect("never deployed", 1, "deployed from main", *words, **there | {"THERE": ""})
+    scene.expect("of another", 1, "was built of abc-x", *words, **there | {"REVISION": "abc-x"})
+    if (scene.root / "none").exists():
+        raise Wrong("it is packed all the same")
+    scene.expect("no folder", 2, "usage", "deploy/fetch", "abc")
+
     again("bin/sh", "a shell", "bin/sh", b"x")
     (files / "bin/sh").unlink()
     again("cargo auditable", "a binary that says nothing", "blueprint-decoder", b"\x7fELF")
@@ -162,9 +187,8 @@ def packed(folder: Path) -> None:
 
 
 def published(folder: Path) -> None:
-    table = "| placeholder | stands for | value |\n| --- | --- | --- |\n| `registry.example.com` | x | {} |\n"
     scene = Scene(folder, DIGEST=DIGEST, THERE="", GITHUB_OUTPUT="", REGISTRY_TOKEN="")
-    scene.write("RUNBOOK.md", table.format("registry.acme.dev/team"))
+    scene.write("RUNBOOK.md", TABLE.format("registry.acme.dev/team"))
     scene.write("out/blueprint-decoder-image.tar", "an image")
     sums = "sha256sum * >SHA256SUMS"
     subprocess.run(sums, shell=True, cwd=scene.root / "out", check=True)
@@ -194,9 +218,26 @@ def published(folder: Path) -> None:
         raise Wrong("it is pushed where nobody knows what is there")
     scene.expect("no digest", 1, "no digest", *arguments, DIGEST="sha256:0")
     scene.expect("no tag", 2, "usage", "deploy/publish", "out")
-    scene.write("RUNBOOK.md", table.format(""))
+    there = f"registry.acme.dev/team/blueprint-decoder@{DIGEST}"
+    named = ("deploy/publish", there, "v1.2.3")
+    scene.expect("one more name", 0, image, *named)
+    if not scene.asked(
+        f"--preserve-digests docker://{there} docker://{there.split('@')[0]}:v1.2.3"
+    ):
+        raise Wrong(f"something else gets the name: {scene.diary.read_text()}")
+    scene.expect("the same name again", 0, image, *named, THERE="whatever")
+    if scene.asked("copy"):
+        raise Wrong("it is copied twice")
+    other = "sha256:" + 64 * "b"
+    words = "is another image"
+    scene.expect("the name of another", 1, words, *named, THERE="whatever", DIGEST=other)
+    elsewhere = ("deploy/publish", there.replace("team", "others"), "v1.2.3")
+    scene.expect("an image from elsewhere", 1, "is not of", *elsewhere)
+    if scene.asked("copy"):
+        raise Wrong("it is copied from elsewhere")
+    scene.write("RUNBOOK.md", TABLE.format(""))
     scene.expect("no name of the registry", 1, "no value", *arguments)
-    scene.write("RUNBOOK.md", table.format("registry.acme.dev/team"))
+    scene.write("RUNBOOK.md", TABLE.format("registry.acme.dev/team"))
     scene.write("out/blueprint-decoder-image.tar", "another image")
     scene.expect("a changed image", 1, "is not what deploy/pack", *arguments)
     if scene.asked("copy"):

@@ -218,10 +218,11 @@ def gates(tree: Tree) -> Iterator[str]:
 
 def shipped(tree: Tree) -> Iterator[str]:
     """What is deployed or released has passed all of ci.yml, and is what was built there."""
-    for name in ("deploy.yml", "release.yml"):
+    if tree.workflow("deploy.yml")["jobs"]["ci"].get("uses") != CI:
+        yield f"deploy.yml: the job ci is not {CI}"
+    # What each job waits for that ships something.
+    for name, before in (("deploy.yml", {"ci"}), ("release.yml", {"version", "fetch", "audit"})):
         workflow = tree.workflow(name)
-        if workflow["jobs"]["ci"].get("uses") != CI:
-            yield f"{name}: the job ci is not {CI}"
         group = workflow.get("concurrency", {})
         if group.get("cancel-in-progress") != "false" or not group.get("group"):
             yield f"{name}: one that has begun may be cut off"
@@ -233,15 +234,33 @@ def shipped(tree: Tree) -> Iterator[str]:
                 line.startswith(("deploy/rollout", "deploy/publish", "deploy/release make"))
                 for line in said
             ):
-                if "ci" not in needs(workflow, job):
-                    yield f"{name}: {job} does not wait for ci"
-            if any(line.startswith("deploy/image") for line in said):
+                for other in sorted(before - needs(workflow, job)):
+                    yield f"{name}: {job} does not wait for {other}"
+            builds = any(line.startswith(("deploy/image", "deploy/pack")) for line in said)
+            if builds or (name == "release.yml" and "uses" in what):
                 yield f"{name}: {job} builds another image than the one that was tested"
-    said = commands(tree.workflow("release.yml")["jobs"]["release"])
-    if not any(line.startswith("deploy/release make") for line in said):
-        yield "release.yml: nothing is released"
-    if "version" not in needs(tree.workflow("release.yml"), "release"):
-        yield "release.yml: nothing checks that the tag fits"
+    jobs = tree.workflow("release.yml")["jobs"]
+    for job, wanted in (
+        ("version", ['deploy/release check "$GITHUB_REF_NAME"']),
+        ("fetch", ['deploy/fetch "$GITHUB_SHA" target/packed']),
+        ("audit", [".ci/toolchain", ".ci/scan image target/packed"]),
+        (
+            "release",
+            [
+                "deploy/guarded release",
+                'deploy/publish "$IMAGE" "$GITHUB_REF_NAME"',
+                'deploy/release make "$GITHUB_REF_NAME" target/packed',
+            ],
+        ),
+    ):
+        if commands(jobs[job]) != wanted:
+            yield f"release.yml: {job} should do {wanted}: {commands(jobs[job])}"
+    if "fetch" not in needs(tree.workflow("release.yml"), "audit"):
+        yield "release.yml: audit looks at nothing that was fetched"
+    if jobs["release"].get("env") != {"IMAGE": "${{ needs.fetch.outputs.image }}"}:
+        yield "release.yml: something else is released than what was deployed"
+    if jobs["release"].get("environment") != "release":
+        yield "release.yml: it is released outside of the environment release"
 
 
 def deployed(tree: Tree) -> Iterator[str]:
@@ -503,7 +522,21 @@ SPOILT = [
     Spoilt("shipped", "cut off", RELEASE, "cancel-in-progress: false", "cancel-in-progress: true"),
     Spoilt("shipped", "at a time", DEPLOY, "group: deploy", "group: deploy-${{ github.sha }}"),
     Spoilt("shipped", "does not wait for ci", DEPLOY, "    needs: ci\n", ""),
-    Spoilt("shipped", "does not wait for ci", RELEASE, "    needs: ci\n", "    needs: version\n"),
+    Spoilt("shipped", "wait for audit", RELEASE, "needs: [fetch, audit]", "needs: fetch"),
+    Spoilt("shipped", "looks at nothing", RELEASE, "    needs: fetch\n", "    needs: version\n"),
+    Spoilt(
+        "shipped",
+        "builds another image",
+        RELEASE,
+        "jobs:\n",
+        f"jobs:\n  ci:\n    permissions: {{}}\n    uses: {CI}\n",
+    ),
+    Spoilt("shipped", "fetch should do", RELEASE, 'fetch "$GITHUB_SHA"', 'fetch "$GITHUB_REF"'),
+    Spoilt("shipped", "release should do", RELEASE, 'publish "$IMAGE"', "publish target/packed"),
+    Spoilt("shipped", "release should do", RELEASE, "guarded release", "guarded staging"),
+    Spoilt("shipped", "audit should do", RELEASE, ".ci/scan image", ".ci/scan contents"),
+    Spoilt("shipped", "something else", RELEASE, "needs.fetch.outputs", "needs.audit.outputs"),
+    Spoilt("shipped", "outside of", RELEASE, "    environment: release\n", ""),
     Spoilt(
         "shipped",
         "another image",
@@ -511,10 +544,8 @@ SPOILT = [
         "run: deploy/publish",
         "run: deploy/image build x\n      - run: deploy/publish",
     ),
-    Spoilt(
-        "shipped", "nothing is released", RELEASE, "deploy/release make", "deploy/release check"
-    ),
-    Spoilt("shipped", "the tag fits", RELEASE, "    needs: version\n", ""),
+    Spoilt("shipped", "release should do", RELEASE, "deploy/release make", "deploy/release check"),
+    Spoilt("shipped", "wait for version", RELEASE, "    needs: version\n", ""),
     Spoilt(
         "deployed",
         "outside of",
