@@ -68,6 +68,7 @@ class Scene:
         for script in (
             "deploy/placeholders",
             "deploy/publish",
+            "deploy/changes",
             "deploy/fetch",
             "deploy/registry",
             "deploy/release",
@@ -417,6 +418,57 @@ def guarded(folder: Path) -> None:
         scene.expect("wrong usage", 2, "usage", "deploy/guarded", *argv)
 
 
+def changed(folder: Path) -> None:
+    answers = folder / "answers"
+    answers.mkdir()
+    scene = Scene(folder, GITHUB_REPOSITORY="acme/decoder", ANSWERS=str(answers))
+    summary = folder / "summary"
+    scene.variables["GITHUB_STEP_SUMMARY"] = str(summary)
+    diff = 'echo "diff $*" >>"$DIARY"\n[ "$DIFF" = 0 ] || echo "+ one line"\nexit "$DIFF"\n'
+    scene.write("deploy/diff.sh", f"#!/bin/bash\n{diff}", True)
+
+    def git(*argv: str) -> str:
+        who = ("-c", "user.name=x", "-c", "user.email=x@localhost")
+        argv = ("git", *who, *argv)
+        return subprocess.run(
+            argv, cwd=scene.root, check=True, capture_output=True, text=True
+        ).stdout
+
+    git("init", "--initial-branch=main")
+    commits = []
+    for subject in ("first", "second", "third", "fourth"):
+        git("commit", "--allow-empty", "-m", subject)
+        commits.append(git("rev-parse", "HEAD").strip())
+
+    def deployments(*states: str) -> None:
+        listed = []
+        for at, state in enumerate(states):
+            listed.insert(0, {"id": at, "sha": commits[at]})
+            statuses = [{"state": state}] if state else []
+            path = f"repos_acme_decoder_deployments_{at}_statuses?per_page=1"
+            (answers / path).write_text(json.dumps(statuses))
+        path = "repos_acme_decoder_deployments?environment=production&per_page=100"
+        (answers / path).write_text(json.dumps(listed))
+
+    arguments = ("deploy/changes", "production")
+    deployments("inactive", "success", "failure", "")
+    told = scene.expect("a change", 0, "+ one line", *arguments, DIFF="1")
+    if not scene.asked(f"diff production@{commits[1]} production@HEAD"):
+        raise Wrong(f"something else is compared: {scene.diary.read_text()}")
+    if "third" not in told or "fourth" not in told or "second" in told:
+        raise Wrong(f"other commits are told: {told}")
+    if summary.read_text() != told:
+        raise Wrong(f"another summary: {summary.read_text()}")
+    scene.expect("no change", 0, "No object changes", *arguments, DIFF="0")
+    scene.expect("what cannot be told", 2, "", *arguments, DIFF="2")
+    for states in ((), ("failure", "error", "")):
+        deployments(*states)
+        scene.expect("nothing before", 0, "all of it is new", *arguments, DIFF="2")
+    (answers / "repos_acme_decoder_deployments?environment=production&per_page=100").unlink()
+    scene.expect("no answer", 1, "", *arguments, DIFF="1")
+    scene.expect("no name", 2, "usage", "deploy/changes")
+
+
 def counted(folder: Path) -> None:
     def measured(scene: Scene, covered: int, count: int) -> None:
         lines = {"summary": {"lines": {"covered": covered, "count": count}}}
@@ -489,7 +541,7 @@ def installed(folder: Path) -> None:
 def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         try:
-            for part in (packed, published, released, guarded, counted, installed):
+            for part in (packed, published, released, guarded, changed, counted, installed):
                 folder = Path(name) / part.__name__
                 folder.mkdir()
                 part(folder)

@@ -304,6 +304,10 @@ def deployed(tree: Tree) -> Iterator[str]:
         what = workflow["jobs"][job]
         if commands(what)[0] != first or what["permissions"].get("actions") != "read":
             yield f"{job} goes on whatever may get there: {first} comes first"
+    approval = workflow["jobs"]["approval"]
+    deep = [step["with"].get("fetch-depth") for step in approval["steps"] if "with" in step]
+    if "deploy/changes production" not in commands(approval) or deep != [0]:
+        yield "whoever approves is not told what changes since the last time"
     before = needs(workflow, "production")
     if not {"ci", "publish", "staging", "approval"} <= before:
         yield f"production waits for {sorted(before)} alone"
@@ -564,6 +568,8 @@ SPOILT = [
         "deploy/guarded production",
         "deploy/guarded staging",
     ),
+    Spoilt("deployed", "is not told", DEPLOY, "changes production", "changes staging"),
+    Spoilt("deployed", "is not told", DEPLOY, "          fetch-depth: 0\n", ""),
     Spoilt("deployed", "guarded staging comes first", DEPLOY, "guarded staging", "guarded release"),
     Spoilt(
         "deployed",
