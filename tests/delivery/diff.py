@@ -189,8 +189,6 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         shutil.copy(ROOT / "RUNBOOK.md", root)
-        (root / ".github").mkdir()
-        shutil.copy(ROOT / ".github/CODEOWNERS", root / ".github")
         for tree in ("config", "dashboards", "deploy"):
             shutil.copytree(ROOT / tree, root / tree, ignore=skipped)
         # Whatever is chosen at present, they begin without.

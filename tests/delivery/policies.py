@@ -23,6 +23,8 @@ POLICY = ROOT / "deploy/policy"
 SHA = "11bd71901bbe5b1630ceea73d27597364c9af683"
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 WORKFLOW = ".github/workflows/ci.yml"
+CONTAINER = f"    container: node:1.2.3@{DIGEST}\n"
+OWNERS = ".github/CODEOWNERS"
 PRODUCTION = "deploy/kubernetes/overlays/production"
 DEPLOYMENT = "deploy/kubernetes/base/deployment.yaml"
 
@@ -47,7 +49,7 @@ concurrency:
 jobs:
   gate:
     runs-on: ubuntu-24.04
-    timeout-minutes: 5
+{CONTAINER}    timeout-minutes: 5
     permissions:
       contents: read
     steps:
@@ -56,6 +58,7 @@ jobs:
           persist-credentials: false
       - run: .ci/run "$GITHUB_SHA"
 """,
+    ".github/CODEOWNERS": "# Who.\n* @acme/team\n/src @acme/team @somebody a@b.dev # Both.\n",
     ".ci/run": "#!/usr/bin/env bash\necho 1 passed\n",
     "ARCHITECTURE.md": """\
 # Architecture
@@ -204,6 +207,23 @@ SPOILT = [
     Spoilt(
         "pinned", "not read here", WORKFLOW, "      - run", "      - {uses: a/b@v1}\n      - run"
     ),
+    Spoilt("pinned", "no tag and digest", WORKFLOW, CONTAINER, "    container: node:20.1.2\n"),
+    Spoilt("pinned", "no tag and digest", WORKFLOW, f":1.2.3@{DIGEST}", f"@{DIGEST}"),
+    Spoilt("pinned", "no tag and digest", WORKFLOW, f"@{DIGEST}", f"@{DIGEST[:-1]}"),
+    Spoilt(
+        "pinned",
+        "no tag and digest",
+        WORKFLOW,
+        CONTAINER,
+        "    container:\n      image: node:20.1.2\n      options: --init\n",
+    ),
+    Spoilt(
+        "pinned",
+        "no tag and digest",
+        WORKFLOW,
+        CONTAINER,
+        f"{CONTAINER}    services: {{db: {{image: 'db:1'}}}}\n",
+    ),
     Spoilt("permissions", "permissions: {}", WORKFLOW, "permissions: {}\n", ""),
     Spoilt("permissions", "permissions: {}", WORKFLOW, "permissions: {}", "permissions: read-all"),
     Spoilt("permissions", "one by one", WORKFLOW, "    permissions:\n      contents: read\n", ""),
@@ -250,6 +270,12 @@ SPOILT = [
     ),
     Spoilt("triggers", "no concurrency", WORKFLOW, "concurrency:\n  group: ci\n", ""),
     Spoilt("triggers", "no timeout", WORKFLOW, "    timeout-minutes: 5\n", ""),
+    Spoilt("owners", "* belongs to nobody", OWNERS, "* @acme/team", "* EXAMPLE_OWNERS"),
+    Spoilt("owners", "* belongs to nobody", OWNERS, "* @acme/team", "* @acme/"),
+    Spoilt("owners", "/src belongs to nobody", OWNERS, "@somebody", "somebody"),
+    Spoilt("owners", "to nobody", OWNERS, "* @acme/team", "*"),
+    Spoilt("owners", "no other rule names", OWNERS, "* @acme/team", "/docs @acme/team"),
+    Spoilt("owners", "no other rule names", OWNERS, "* @acme/team", "#* @acme/team"),
     Spoilt("scripts", "is a script", WORKFLOW, ".ci/run", "cargo test"),
     Spoilt(
         "scripts",
@@ -450,7 +476,10 @@ def spoilt_trees(folder: Path) -> None:
     code, found = judged(ignored, "secrets")
     if code != 0:
         raise Wrong(f"what is not committed is found: {found}")
-    for missing, names in ((PRODUCTION, ["digests", PRIVILEGED]), (".github", ["triggers"])):
+    for missing, names in (
+        (PRODUCTION, ["digests", PRIVILEGED]),
+        (".github", ["triggers", "owners"]),
+    ):
         less = {path: text for path, text in WELL.items() if not path.startswith(missing)}
         code, found = judged(tree(folder, less), *names)
         if code != 1 or len(found) != len(names):

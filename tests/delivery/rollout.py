@@ -140,7 +140,7 @@ class Scene:
         for overlay in ("production", "staging"):
             path = f"deploy/kubernetes/overlays/{overlay}/kustomization.yaml"
             self.write(path, OVERLAY % ("0" * 64, "ab" * 32))
-        for path in ("config/x.toml", "dashboards/x.json", ".github/CODEOWNERS"):
+        for path in ("config/x.toml", "dashboards/x.json"):
             self.write(path, "x")
         self.write(
             "deploy/environments/production.env",
@@ -351,8 +351,6 @@ def what_is_shipped(folder: Path) -> None:
     for tree in ("deploy", "dashboards", "config"):
         skipped = shutil.ignore_patterns("node_modules", "__pycache__")
         shutil.copytree(ROOT / tree, root / tree, ignore=skipped)
-    (root / ".github").mkdir()
-    shutil.copy(ROOT / ".github/CODEOWNERS", root / ".github/CODEOWNERS")
     count = 0
 
     def value(row: re.Match[str]) -> str:

@@ -3,32 +3,38 @@
 
     tests/delivery/scripts.py
 
-podman, skopeo, gh, cargo and rustup are a few lines each, which say what a scene wants them to say and
+podman, skopeo, gh, cargo, rustup and the like are a few lines each, which say what a scene wants them to say and
 keep what they were asked; the scripts, git and the checksums are real.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGEST = "sha256:" + "0123456789abcdef" * 4
+RELEASED = {"total_count": 1, "branch_policies": [{"type": "tag", "name": "v*"}]}
+TABLE = "| placeholder | stands for | value |\n| --- | --- | --- |\n| `registry.example.com` | x | {} |\n"
 BINARY = b"\x7fELF .dep-v0 blueprint"
 
 FAKES = {
     "podman": r"""
 case "$1 $2" in
-"image inspect") case $4 in *Architecture*) echo amd64 ;; *) echo /blueprint-decoder ;; esac ;;
+"image inspect") case $4 in *Architecture*) echo amd64 ;; *revision*) echo "$REVISION" ;; *) echo /blueprint-decoder ;; esac ;;
 "save --quiet") echo an image >"$6" ;;
 "create --no-healthcheck") echo c1 ;;
 "export --output") tar --create --file "$3" --directory "$FILES" . --transform 's,^\./,,' ;;
-rm*) ;;
+pull*) [ -e "$REGISTRY_AUTH_FILE" ] || exit 9 ;;
+rm* | tag*) ;;
 *) exit 9 ;;
 esac
 """,
@@ -40,11 +46,11 @@ case "$*" in
   [ -n "$THERE" ] || { echo "${TROUBLE:-manifest unknown}" >&2; exit 1; }
   echo "$DIGEST" ;;
 login*) cat >"$DIARY.password" ;;
-copy*docker-archive:*docker://*) echo "$DIGEST" >"$6" ;;
+copy*docker://*) echo "$DIGEST" >"$6" ;;
 *) exit 9 ;;
 esac
 """,
-    "gh": 'case $1 in api) echo "$ANSWER" ;; release) cat "$8" >"$DIARY.notes" ;; *) exit 9 ;; esac\n',
+    "gh": 'case $1 in api) cat "$ANSWERS/${2//\\//_}" ;; release) cat "$8" >"$DIARY.notes" ;; *) exit 9 ;; esac\n',
     "rustup": "",
 }
 
@@ -63,6 +69,9 @@ class Scene:
         for script in (
             "deploy/placeholders",
             "deploy/publish",
+            "deploy/changes",
+            "deploy/fetch",
+            "deploy/registry",
             "deploy/release",
             "deploy/pack",
             "deploy/guarded",
@@ -84,7 +93,7 @@ class Scene:
     def expect(self, what: str, code: int, words: str, *argv: str, **more: str) -> str:
         self.diary.write_text("")
         environment = os.environ | self.variables | more
-        environment["PATH"] = f"{self.root / 'bin'}:{os.environ['PATH']}"
+        environment["PATH"] = more.get("PATH", f"{self.root / 'bin'}:{os.environ['PATH']}")
         done = subprocess.run(
             [self.root / argv[0], *argv[1:]],
             env=environment,
@@ -129,6 +138,11 @@ def packed(folder: Path) -> None:
     if not scene.asked("cargo audit") or not scene.asked("out/blueprint-decoder-linux-amd64"):
         raise Wrong("the binary is not looked at")
     scene.expect("a flaw", 1, "", ".ci/scan", "image", "out", FOUND="1")
+    scene.expect("what is in it", 0, "", ".ci/scan", "contents", "out", FOUND="1")
+    if scene.asked("cargo") or scene.asked("setup"):
+        raise Wrong("what is in an image is asked of a database")
+    for argv in (["contents"], ["image"], ["dependencies", "out"]):
+        scene.expect("wrong usage", 2, "usage", ".ci/scan", *argv)
     scene.expect("dependencies", 0, "", ".ci/scan", "dependencies")
     if not scene.asked("cargo deny --locked check advisories"):
         raise Wrong("dependencies are not looked at")
@@ -140,9 +154,32 @@ def packed(folder: Path) -> None:
         (files / path).write_bytes(text)
         shutil.rmtree(out)
         scene.expect(f"{what}, packed", 0, "", "deploy/pack", "x:1", "out")
+        scene.expect(what, 1, words, ".ci/scan", "contents", "out")
         scene.expect(what, 1, words, ".ci/scan", "image", "out")
         if scene.asked("cargo audit"):
             raise Wrong(f"{what}: it is scanned as if that were all")
+
+    scene.write("RUNBOOK.md", TABLE.format("registry.acme.dev/team"))
+    words = ("deploy/fetch", "abc", "fetched")
+    there = {"DIGEST": DIGEST, "THERE": "x", "REVISION": "abc", "GITHUB_OUTPUT": ""}
+    image = f"registry.acme.dev/team/blueprint-decoder@{DIGEST}"
+    scene.expect("what was deployed", 0, f"image={image}", *words, **there)
+    if not scene.asked(f"podman pull --quiet {image}"):
+        raise Wrong(f"something else is fetched: {scene.diary.read_text()}")
+    if (scene.root / "fetched/blueprint-decoder-linux-amd64").read_bytes() != BINARY:
+        raise Wrong("something else is packed")
+    output = folder / "output"
+    words = ("deploy/fetch", "abc", "more")
+    given = there | {"GITHUB_OUTPUT": str(output), "REGISTRY_TOKEN": "t0k"}
+    scene.expect("in a workflow", 0, "", *words, **given)
+    if output.read_text().strip() != f"image={image}" or scene.asked("t0k"):
+        raise Wrong("no output, or the token is in a list of processes")
+    words = ("deploy/fetch", "abc", "none")
+    scene.expect("never deployed", 1, "deployed from main", *words, **there | {"THERE": ""})
+    scene.expect("of another", 1, "was built of abc-x", *words, **there | {"REVISION": "abc-x"})
+    if (scene.root / "none").exists():
+        raise Wrong("it is packed all the same")
+    scene.expect("no folder", 2, "usage", "deploy/fetch", "abc")
 
     again("bin/sh", "a shell", "bin/sh", b"x")
     (files / "bin/sh").unlink()
@@ -152,9 +189,8 @@ def packed(folder: Path) -> None:
 
 
 def published(folder: Path) -> None:
-    table = "| placeholder | stands for | value |\n| --- | --- | --- |\n| `registry.example.com` | x | {} |\n"
     scene = Scene(folder, DIGEST=DIGEST, THERE="", GITHUB_OUTPUT="", REGISTRY_TOKEN="")
-    scene.write("RUNBOOK.md", table.format("registry.acme.dev/team"))
+    scene.write("RUNBOOK.md", TABLE.format("registry.acme.dev/team"))
     scene.write("out/blueprint-decoder-image.tar", "an image")
     sums = "sha256sum * >SHA256SUMS"
     subprocess.run(sums, shell=True, cwd=scene.root / "out", check=True)
@@ -184,9 +220,26 @@ def published(folder: Path) -> None:
         raise Wrong("it is pushed where nobody knows what is there")
     scene.expect("no digest", 1, "no digest", *arguments, DIGEST="sha256:0")
     scene.expect("no tag", 2, "usage", "deploy/publish", "out")
-    scene.write("RUNBOOK.md", table.format(""))
+    there = f"registry.acme.dev/team/blueprint-decoder@{DIGEST}"
+    named = ("deploy/publish", there, "v1.2.3")
+    scene.expect("one more name", 0, image, *named)
+    if not scene.asked(
+        f"--preserve-digests docker://{there} docker://{there.split('@')[0]}:v1.2.3"
+    ):
+        raise Wrong(f"something else gets the name: {scene.diary.read_text()}")
+    scene.expect("the same name again", 0, image, *named, THERE="whatever")
+    if scene.asked("copy"):
+        raise Wrong("it is copied twice")
+    other = "sha256:" + 64 * "b"
+    words = "is another image"
+    scene.expect("the name of another", 1, words, *named, THERE="whatever", DIGEST=other)
+    elsewhere = ("deploy/publish", there.replace("team", "others"), "v1.2.3")
+    scene.expect("an image from elsewhere", 1, "is not of", *elsewhere)
+    if scene.asked("copy"):
+        raise Wrong("it is copied from elsewhere")
+    scene.write("RUNBOOK.md", TABLE.format(""))
     scene.expect("no name of the registry", 1, "no value", *arguments)
-    scene.write("RUNBOOK.md", table.format("registry.acme.dev/team"))
+    scene.write("RUNBOOK.md", TABLE.format("registry.acme.dev/team"))
     scene.write("out/blueprint-decoder-image.tar", "another image")
     scene.expect("a changed image", 1, "is not what deploy/pack", *arguments)
     if scene.asked("copy"):
@@ -250,31 +303,171 @@ def released(folder: Path) -> None:
 
 
 def guarded(folder: Path) -> None:
-    scene = Scene(folder, GITHUB_REPOSITORY="acme/decoder")
+    answers = folder / "answers"
+    scene = Scene(folder, GITHUB_REPOSITORY="acme/decoder", ANSWERS=str(answers))
     rule = {
         "type": "required_reviewers",
         "prevent_self_review": True,
         "reviewers": [{"type": "Team"}],
     }
+    review = {"required_approving_review_count": 1, "require_code_owner_review": True}
+    contexts = [{"context": name} for name in ("hygiene", "gate", "image", "more")]
+    checks = {"required_status_checks": contexts}
+    main = [
+        {"type": "non_fast_forward"},
+        {"type": "pull_request", "parameters": review},
+        {"type": "required_status_checks", "parameters": checks},
+    ]
+    tags = [
+        json.loads((ROOT / f".github/rulesets/{name}.json").read_text())
+        for name in ("tags", "new-tags")
+    ]
     well = {
-        "protection_rules": [{"type": "wait_timer"}, rule],
-        "deployment_branch_policy": {"protected_branches": True},
+        "": {
+            "protection_rules": [{"type": "wait_timer"}, rule],
+            "can_admins_bypass": False,
+            "deployment_branch_policy": {
+                "protected_branches": False,
+                "custom_branch_policies": True,
+            },
+        },
+        "policies": {"total_count": 1, "branch_policies": [{"type": "branch", "name": "main"}]},
+        "main": main,
+        "tags": [{"id": 1}, {"id": 2}],
+        "tag1": tags[0],
+        "tag2": tags[1],
     }
 
-    def expect(what: str, code: int, words: str, **change: object) -> None:
-        answer = json.dumps(well | change)
-        scene.expect(what, code, words, "deploy/guarded", "production", ANSWER=answer)
+    def expect(name: str, what: str, code: int, words: str, **change: Any) -> None:
+        shutil.rmtree(answers, ignore_errors=True)
+        answers.mkdir()
+        says = well | ({"policies": RELEASED} if name == "release" else {}) | change
+        of = f"repos_acme_decoder_environments_{name}"
+        for path, part in (
+            (of, says.get("environment", says[""])),
+            (f"{of}_deployment-branch-policies", says["policies"]),
+            ("repos_acme_decoder_rules_branches_main?per_page=100", says["main"]),
+            ("repos_acme_decoder_rulesets?targets=tag&per_page=100", says["tags"]),
+            ("repos_acme_decoder_rulesets_1", says["tag1"]),
+            ("repos_acme_decoder_rulesets_2", says["tag2"]),
+        ):
+            (answers / path).write_text(part if isinstance(part, str) else json.dumps(part))
+        scene.expect(f"{name}, {what}", code, words, "deploy/guarded", name)
 
-    expect("an approval", 0, "somebody has to approve")
-    if not scene.asked("api repos/acme/decoder/environments/production"):
-        raise Wrong("another environment is asked for")
-    expect("no rules", 1, "nobody has to approve", protection_rules=[])
-    expect("no reviewers", 1, "nobody has to approve", protection_rules=[rule | {"reviewers": []}])
-    alone = [rule | {"prevent_self_review": False}]
-    expect("one's own", 1, "may approve it", protection_rules=alone)
-    expect("any branch", 1, "not protected", deployment_branch_policy=None)
-    scene.expect("no answer", 1, "nobody has to approve", "deploy/guarded", "production", ANSWER="")
-    scene.expect("no name", 2, "usage", "deploy/guarded")
+    def environment(**change: object) -> dict[str, object]:
+        return well[""] | change
+
+    for name, branch in (("staging", "main"), ("production", "main"), ("release", "v*")):
+        expect(name, "as it should be", 0, branch)
+        for bypass in (True, None):
+            given = environment(can_admins_bypass=bypass)
+            expect(name, "an administrator", 1, "administrators", environment=given)
+        old = {"protected_branches": True, "custom_branch_policies": False}
+        for policy in (old, None):
+            given = environment(deployment_branch_policy=policy)
+            expect(name, "any branch", 1, "does not say which", environment=given)
+        for policies in (
+            [],
+            [{"type": "branch", "name": "*"}],
+            [{"type": "branch", "name": "v*"}],
+            [{"type": "tag", "name": "main"}],
+            [{"type": "branch", "name": "main"}, {"type": "tag", "name": "v*"}],
+        ):
+            given = {"total_count": len(policies), "branch_policies": policies}
+            expect(name, f"{policies}", 1, "something else", policies=given)
+        if name == "release":
+            continue
+        for at, (words, how) in enumerate(
+            (
+                ("rewritten", None),
+                ("nobody has reviewed", review | {"required_approving_review_count": 0}),
+                ("was not tested", {"required_status_checks": contexts[1:]}),
+            )
+        ):
+            less = [*main[:at], *main[at + 1 :]]
+            expect(name, f"without {main[at]['type']}", 1, words, main=less)
+            if how:
+                changed = [*less, main[at] | {"parameters": how}]
+                expect(name, f"less {main[at]['type']}", 1, words, main=changed)
+        alone = [main[0], main[1] | {"parameters": review | {"require_code_owner_review": False}}]
+        expect(name, "any reviewer", 1, "nobody has reviewed", main=[*alone, main[2]])
+        expect(name, "no rules", 1, "nobody has reviewed", main=[])
+
+    def rules(**change: object) -> dict[str, Any]:
+        return {"environment": environment(**change)}
+
+    words = "nobody has to approve"
+    expect("production", "no rules", 1, words, **rules(protection_rules=[]))
+    nobody = [rule | {"reviewers": []}]
+    expect("production", "no reviewers", 1, words, **rules(protection_rules=nobody))
+    own = [rule | {"prevent_self_review": False}]
+    expect("production", "one's own", 1, "may approve it", **rules(protection_rules=own))
+    expect("production", "no answer", 1, words, environment="")
+    expect("staging", "nobody to approve", 0, "main", **rules(protection_rules=[]))
+
+    expect("release", "no ruleset of tags", 1, "creation", tags=[])
+    expect("release", "tags that are new", 1, "creation", tag2=tags[0])
+    expect("release", "tags that move", 1, "update", tag1=tags[1])
+    expect("release", "a rule that is off", 1, "creation", tag2=tags[1] | {"enforcement": "off"})
+    for names in (
+        {"include": ["refs/tags/x*"], "exclude": []},
+        {"include": ["refs/tags/v*"], "exclude": ["refs/tags/v1*"]},
+    ):
+        other = tags[1] | {"conditions": {"ref_name": names}}
+        expect("release", "a rule of other tags", 1, "creation", tag2=other)
+    for argv in ([], ["moon"], ["production", "staging"]):
+        scene.expect("wrong usage", 2, "usage", "deploy/guarded", *argv)
+
+
+def changed(folder: Path) -> None:
+    answers = folder / "answers"
+    answers.mkdir()
+    scene = Scene(folder, GITHUB_REPOSITORY="acme/decoder", ANSWERS=str(answers))
+    summary = folder / "summary"
+    scene.variables["GITHUB_STEP_SUMMARY"] = str(summary)
+    diff = 'echo "diff $*" >>"$DIARY"\n[ "$DIFF" = 0 ] || echo "+ one line"\nexit "$DIFF"\n'
+    scene.write("deploy/diff.sh", f"#!/bin/bash\n{diff}", True)
+
+    def git(*argv: str) -> str:
+        who = ("-c", "user.name=x", "-c", "user.email=x@localhost")
+        argv = ("git", *who, *argv)
+        return subprocess.run(
+            argv, cwd=scene.root, check=True, capture_output=True, text=True
+        ).stdout
+
+    git("init", "--initial-branch=main")
+    commits = []
+    for subject in ("first", "second", "third", "fourth"):
+        git("commit", "--allow-empty", "-m", subject)
+        commits.append(git("rev-parse", "HEAD").strip())
+
+    def deployments(*states: str) -> None:
+        listed = []
+        for at, state in enumerate(states):
+            listed.insert(0, {"id": at, "sha": commits[at]})
+            statuses = [{"state": state}] if state else []
+            path = f"repos_acme_decoder_deployments_{at}_statuses?per_page=1"
+            (answers / path).write_text(json.dumps(statuses))
+        path = "repos_acme_decoder_deployments?environment=production&per_page=100"
+        (answers / path).write_text(json.dumps(listed))
+
+    arguments = ("deploy/changes", "production")
+    deployments("inactive", "success", "failure", "")
+    told = scene.expect("a change", 0, "+ one line", *arguments, DIFF="1")
+    if not scene.asked(f"diff production@{commits[1]} production@HEAD"):
+        raise Wrong(f"something else is compared: {scene.diary.read_text()}")
+    if "third" not in told or "fourth" not in told or "second" in told:
+        raise Wrong(f"other commits are told: {told}")
+    if summary.read_text() != told:
+        raise Wrong(f"another summary: {summary.read_text()}")
+    scene.expect("no change", 0, "No object changes", *arguments, DIFF="0")
+    scene.expect("what cannot be told", 2, "", *arguments, DIFF="2")
+    for states in ((), ("failure", "error", "")):
+        deployments(*states)
+        scene.expect("nothing before", 0, "all of it is new", *arguments, DIFF="2")
+    (answers / "repos_acme_decoder_deployments?environment=production&per_page=100").unlink()
+    scene.expect("no answer", 1, "", *arguments, DIFF="1")
+    scene.expect("no name", 2, "usage", "deploy/changes")
 
 
 def counted(folder: Path) -> None:
@@ -300,7 +493,10 @@ def counted(folder: Path) -> None:
 
 
 def installed(folder: Path) -> None:
-    scene = Scene(folder)
+    config = folder / "gitconfig"
+    scene = Scene(folder, GIT_CONFIG_SYSTEM=str(config), GITHUB_WORKSPACE="")
+    # The rustup of this machine is not touched.
+    scene.variables["CARGO_HOME"] = str(folder / ".cargo")
     scene.expect("the compiler", 0, "", ".ci/toolchain")
     version = (ROOT / "Cargo.toml").read_text().partition('rust-version = "')[2].partition('"')[0]
     if not scene.asked(f"rustup default {version}.") or scene.asked("nightly"):
@@ -308,12 +504,45 @@ def installed(folder: Path) -> None:
     scene.expect("the one that fuzzes", 0, "", ".ci/toolchain", "nightly")
     if not scene.asked("install nightly") or scene.asked("default nightly"):
         raise Wrong(f"the nightly compiler is not beside the other: {scene.diary.read_text()}")
+    if config.exists():
+        raise Wrong("git is told of a folder that there is not")
+    scene.expect("in a container", 0, "", ".ci/toolchain", GITHUB_WORKSPACE="/__w/a/a")
+    if "directory = /__w/a/a" not in config.read_text():
+        raise Wrong(f"git is not told whose folder it is: {config.read_text()}")
+
+    # Where there is no rustup, and what is downloaded is a script that puts one there.
+    (scene.root / "bin/rustup").rename(scene.root / "rustup")
+    rustup_init = f'#!/bin/bash\necho "init $*" >>"$DIARY"\nmkdir -p "$CARGO_HOME/bin"\ncp {scene.root}/rustup "$CARGO_HOME/bin/"\n'
+    scene.write("given", rustup_init)
+    scene.write(
+        "bin/curl", '#!/bin/bash\necho "curl $*" >>"$DIARY"\ncp "$GIVEN" "${@: -2:1}"\n', True
+    )
+    bare = {"PATH": f"{scene.root}/bin:/usr/bin:/bin", "GIVEN": str(scene.root / "given")}
+    scene.expect("another rustup than was meant", 1, "FAILED", ".ci/toolchain", **bare)
+    if scene.asked("init -y"):
+        raise Wrong("what nobody knows is run")
+    text = (scene.root / ".ci/toolchain").read_text()
+    mine = hashlib.sha256(rustup_init.encode()).hexdigest()
+    scene.write(".ci/toolchain", re.sub("sum=[0-9a-f]{64}", f"sum={mine}", text), True)
+    scene.expect("no rustup", 0, "", ".ci/toolchain", **bare)
+    said = scene.diary.read_text()
+    if "init -y" not in said or not 0 < said.find("init -y") < said.find(
+        "rustup toolchain install"
+    ):
+        raise Wrong(f"no compiler by the new rustup: {said}")
+
+    del scene.variables["CARGO_HOME"]
+    scene.write(".ci/setup", (ROOT / ".ci/setup").read_text(), True)
+    scene.write("bin/apt-get", '#!/bin/bash\necho "apt-get $*" >>"$DIARY"\n', True)
+    cache = str(folder / "cache")
+    words = "is taken from Debian"
+    scene.expect("no Debian", 1, words, ".ci/setup", "hygiene", XDG_CACHE_HOME=cache)
 
 
 def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         try:
-            for part in (packed, published, released, guarded, counted, installed):
+            for part in (packed, published, released, guarded, changed, counted, installed):
                 folder = Path(name) / part.__name__
                 folder.mkdir()
                 part(folder)

@@ -11,6 +11,7 @@ SPOILT changes one place of .github, and the check that it names must find it.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -27,12 +28,20 @@ ROOT = HERE.parents[1]
 WORKFLOWS = ".github/workflows"
 # What each workflow is started by.
 TRIGGERS = {
-    "ci-hygiene.yml": {"pull_request": None, "merge_group": None},
+    "ci-hygiene.yml": {
+        "pull_request": None,
+        "merge_group": None,
+        "push": {"branches": ["main"]},
+    },
     "ci.yml": {"pull_request": None, "merge_group": None, "workflow_call": None},
     "deploy.yml": {"push": {"branches": ["main"]}},
     "nightly.yml": {"schedule": [{"cron": "17 3 * * *"}], "workflow_dispatch": None},
     "release.yml": {"push": {"tags": ["v*"]}},
 }
+# Debian 12, with the Node that the gate runs with.
+CONTAINER = re.compile(r"node:20\.\d+\.\d+-bookworm@sha256:[0-9a-f]{64}")
+# What podman and unshare need there. Nothing else is given rights over its machine.
+RIGHTS = {"--privileged", "--cgroupns=host", "--init"}
 CI = "./.github/workflows/ci.yml"
 # What Dependabot calls the kind of a manifest.
 ECOSYSTEMS = {
@@ -141,16 +150,52 @@ def triggers(tree: Tree) -> Iterator[str]:
                     yield f"{name}: a step of {job} may be skipped, or may fail: {step}"
 
 
+def machines(tree: Tree) -> Iterator[str]:
+    """What installs or builds is where it was tried: one container, with rights if it needs them."""
+    images = set()
+    for path in tree.paths("workflows/*.yml"):
+        for job, what in tree.workflow(path.name)["jobs"].items():
+            name, said = f"{path.name}: {job}", [line.split()[0] for line in commands(what)]
+            if "uses" in what:
+                continue
+            if what["runs-on"] != "ubuntu-24.04":
+                yield f"{name} runs on {what['runs-on']}"
+            box = what.get("container", {})
+            box = {"image": box} if isinstance(box, str) else box
+            is_needed = any(line.startswith(".ci/") or line == "deploy/image" for line in said)
+            if is_needed != bool(box):
+                yield f"{name} {'needs Debian and root, and has' if is_needed else 'has'} {box}"
+                continue
+            if not box:
+                continue
+            images.add(box["image"])
+            if not CONTAINER.fullmatch(box["image"]):
+                yield f"{name} is in another container: {box['image']}"
+            needs_rights = {".ci/run", ".ci/nightly", "deploy/image"} & set(said)
+            if set(box.get("options", "").split()) != (RIGHTS if needs_rights else set()):
+                yield f"{name} has too many rights, or too few: {box.get('options')}"
+            if box.get("volumes", []) != (["/var/lib/containers"] if needs_rights else []):
+                yield f"{name}: podman keeps its layers elsewhere: {box.get('volumes')}"
+            if said[0] != ".ci/toolchain":
+                yield f"{name}: the container has no compiler before .ci/toolchain"
+    if len(images) != 1:
+        yield f"there is not one container: {sorted(images)}"
+
+
 def gates(tree: Tree) -> Iterator[str]:
     """What a pull request is told."""
     hygiene = tree.workflow("ci-hygiene.yml")["jobs"]["hygiene"]
-    if ".ci/hygiene" not in commands(hygiene) or int(hygiene["timeout-minutes"]) > 10:
+    if ".ci/hygiene" not in commands(hygiene) or int(hygiene["timeout-minutes"]) > 30:
         yield "hygiene runs .ci/hygiene, and ends soon"
+    cancelled = tree.workflow("ci-hygiene.yml")["concurrency"]["cancel-in-progress"]
+    if cancelled != "${{ github.event_name == 'pull_request' }}":
+        yield "hygiene may end on main before its cache is kept"
     jobs = tree.workflow("ci.yml")["jobs"]
     for job, needed in (
-        ("gate", [".ci/run", ".ci/coverage"]),
+        ("gate", [".ci/run"]),
         ("advisories", [".ci/scan dependencies"]),
-        ("image", ["deploy/image build", "deploy/pack", ".ci/scan image"]),
+        ("image", ["deploy/image build", "deploy/pack", ".ci/scan contents"]),
+        ("audit", [".ci/scan image"]),
     ):
         said = commands(jobs[job])
         places = [
@@ -159,6 +204,11 @@ def gates(tree: Tree) -> Iterator[str]:
         ]
         if -1 in places or places != sorted(places):
             yield f"ci.yml: {job} should run {needed}, in this order: {said}"
+    if "image" not in needs(tree.workflow("ci.yml"), "audit"):
+        yield "ci.yml: audit looks at no image"
+    for job in ("gate", "image"):
+        if any(line.startswith((".ci/scan image", ".ci/scan dep")) for line in commands(jobs[job])):
+            yield f"ci.yml: what {job} says of a commit changes by itself: it asks a database"
     uploads = [it for it in jobs["image"]["steps"] if "upload-artifact" in it.get("uses", "")]
     if [it["with"]["name"] for it in uploads] != ["blueprint-decoder-${{ github.sha }}"]:
         yield "ci.yml: what is built is kept under the name of its commit"
@@ -168,10 +218,11 @@ def gates(tree: Tree) -> Iterator[str]:
 
 def shipped(tree: Tree) -> Iterator[str]:
     """What is deployed or released has passed all of ci.yml, and is what was built there."""
-    for name in ("deploy.yml", "release.yml"):
+    if tree.workflow("deploy.yml")["jobs"]["ci"].get("uses") != CI:
+        yield f"deploy.yml: the job ci is not {CI}"
+    # What each job waits for that ships something.
+    for name, before in (("deploy.yml", {"ci"}), ("release.yml", {"version", "fetch", "audit"})):
         workflow = tree.workflow(name)
-        if workflow["jobs"]["ci"].get("uses") != CI:
-            yield f"{name}: the job ci is not {CI}"
         group = workflow.get("concurrency", {})
         if group.get("cancel-in-progress") != "false" or not group.get("group"):
             yield f"{name}: one that has begun may be cut off"
@@ -183,22 +234,44 @@ def shipped(tree: Tree) -> Iterator[str]:
                 line.startswith(("deploy/rollout", "deploy/publish", "deploy/release make"))
                 for line in said
             ):
-                if "ci" not in needs(workflow, job):
-                    yield f"{name}: {job} does not wait for ci"
-            if any(line.startswith("deploy/image") for line in said):
+                for other in sorted(before - needs(workflow, job)):
+                    yield f"{name}: {job} does not wait for {other}"
+            builds = any(line.startswith(("deploy/image", "deploy/pack")) for line in said)
+            if builds or (name == "release.yml" and "uses" in what):
                 yield f"{name}: {job} builds another image than the one that was tested"
-    said = commands(tree.workflow("release.yml")["jobs"]["release"])
-    if not any(line.startswith("deploy/release make") for line in said):
-        yield "release.yml: nothing is released"
-    if "version" not in needs(tree.workflow("release.yml"), "release"):
-        yield "release.yml: nothing checks that the tag fits"
+    jobs = tree.workflow("release.yml")["jobs"]
+    for job, wanted in (
+        ("version", ['deploy/release check "$GITHUB_REF_NAME"']),
+        ("fetch", ['deploy/fetch "$GITHUB_SHA" target/packed']),
+        ("audit", [".ci/toolchain", ".ci/scan image target/packed"]),
+        (
+            "release",
+            [
+                "deploy/guarded release",
+                'deploy/publish "$IMAGE" "$GITHUB_REF_NAME"',
+                'deploy/release make "$GITHUB_REF_NAME" target/packed',
+            ],
+        ),
+    ):
+        if commands(jobs[job]) != wanted:
+            yield f"release.yml: {job} should do {wanted}: {commands(jobs[job])}"
+    if "fetch" not in needs(tree.workflow("release.yml"), "audit"):
+        yield "release.yml: audit looks at nothing that was fetched"
+    if jobs["release"].get("env") != {"IMAGE": "${{ needs.fetch.outputs.image }}"}:
+        yield "release.yml: something else is released than what was deployed"
+    if jobs["release"].get("environment") != "release":
+        yield "release.yml: it is released outside of the environment release"
 
 
 def deployed(tree: Tree) -> Iterator[str]:
     """Staging, smoke test, approval, production, smoke test, the first hour."""
     workflow = tree.workflow("deploy.yml")
     orders = {
-        "staging": ["deploy/rollout apply staging", "deploy/rollout smoke staging"],
+        "staging": [
+            "deploy/guarded staging",
+            "deploy/rollout apply staging",
+            "deploy/rollout smoke staging",
+        ],
         "production": [
             "deploy/rollout apply production",
             "deploy/rollout smoke production",
@@ -224,11 +297,20 @@ def deployed(tree: Tree) -> Iterator[str]:
     if missing:
         yield f"nothing is deployed to {sorted(missing)}"
         return
+    for job, first in (
+        ("staging", "deploy/guarded staging"),
+        ("approval", "deploy/guarded production"),
+    ):
+        what = workflow["jobs"][job]
+        if commands(what)[0] != first or what["permissions"].get("actions") != "read":
+            yield f"{job} goes on whatever may get there: {first} comes first"
+    approval = workflow["jobs"]["approval"]
+    deep = [step["with"].get("fetch-depth") for step in approval["steps"] if "with" in step]
+    if "deploy/changes production" not in commands(approval) or deep != [0]:
+        yield "whoever approves is not told what changes since the last time"
     before = needs(workflow, "production")
     if not {"ci", "publish", "staging", "approval"} <= before:
         yield f"production waits for {sorted(before)} alone"
-    if commands(workflow["jobs"]["approval"]) != ["deploy/guarded production"]:
-        yield "nothing checks that somebody has to approve"
     if int(workflow["jobs"]["production"]["timeout-minutes"]) < 75:
         yield "the watch of the first hour is cut off"
 
@@ -267,6 +349,8 @@ def rules(tree: Tree) -> Iterator[str]:
         yield f"main waits for the check {context}, which no job of a pull request reports"
     for context in sorted({"hygiene", "gate", "image"} - required):
         yield f"main does not wait for {context}"
+    for context in sorted({"advisories", "audit"} & required):
+        yield f"main waits for {context}, which says something else tomorrow"
     if any(it.get("integration_id") != ACTIONS for it in checks.get("required_status_checks", [])):
         yield "anybody may report a check that main waits for"
     tags = tree.ruleset("tags.json")
@@ -276,8 +360,22 @@ def rules(tree: Tree) -> Iterator[str]:
         "update",
     } <= kept:
         yield "the tag of a release can be moved"
-    if tags["conditions"]["ref_name"]["include"] != ["refs/tags/v*"]:
-        yield "the ruleset of tags is about others than those of releases"
+    if tags["bypass_actors"]:
+        yield "somebody may move the tag of a release"
+    new = tree.ruleset("new-tags.json")
+    if (new["enforcement"], new["target"], new["rules"]) != (
+        "active",
+        "tag",
+        [{"type": "creation"}],
+    ):
+        yield "whoever may write may make a version"
+    # Who maintains, and who administrates; no more, or it would be no rule.
+    may = sorted((it["actor_type"], it["actor_id"]) for it in new["bypass_actors"])
+    if may != [("RepositoryRole", 2), ("RepositoryRole", 5)]:
+        yield f"others may make a version, or nobody: {may}"
+    for ruleset in (tags, new):
+        if ruleset["conditions"]["ref_name"] != {"include": ["refs/tags/v*"], "exclude": []}:
+            yield "the ruleset of tags is about others than those of releases"
 
 
 def dependabot(tree: Tree) -> Iterator[str]:
@@ -301,13 +399,6 @@ def dependabot(tree: Tree) -> Iterator[str]:
             yield f"{update['package-ecosystem']} is updated on the day of a release"
 
 
-def owners(tree: Tree) -> Iterator[str]:
-    lines = (tree.root / ".github/CODEOWNERS").read_text().splitlines()
-    rules = [line.split() for line in lines if line and line[0] != "#"]
-    if not rules or rules[0][0] != "*" or any(len(rule) < 2 for rule in rules):
-        yield "CODEOWNERS leaves something to nobody"
-
-
 CHECKS: dict[str, Check] = {
     check.__name__: check
     for check in (
@@ -315,12 +406,12 @@ CHECKS: dict[str, Check] = {
         zizmor,
         schemas,
         triggers,
+        machines,
         gates,
         shipped,
         deployed,
         rules,
         dependabot,
-        owners,
     )
 }
 
@@ -338,6 +429,7 @@ class Spoilt:
 
 DEPLOY, RELEASE, CI_YML = (f"workflows/{name}.yml" for name in ("deploy", "release", "ci"))
 HYGIENE, MAIN, TAGS = "workflows/ci-hygiene.yml", "rulesets/main.json", "rulesets/tags.json"
+NEW_TAGS = "rulesets/new-tags.json"
 SPOILT = [
     Spoilt("actionlint", "evnt_name", CI_YML, "github.event_name", "github.evnt_name"),
     Spoilt("actionlint", "does not exist", DEPLOY, "needs: ci\n", "needs: cii\n"),
@@ -371,17 +463,44 @@ SPOILT = [
         "continue-on-error: true\n        run: .ci/run",
     ),
     Spoilt("gates", "hygiene runs", HYGIENE, "run: .ci/hygiene", "run: .ci/toolchain"),
-    Spoilt("gates", "hygiene runs", HYGIENE, "timeout-minutes: 10", "timeout-minutes: 30"),
-    Spoilt("gates", "gate should run", CI_YML, ".ci/run", ".ci/hygiene"),
+    Spoilt("gates", "hygiene runs", HYGIENE, "timeout-minutes: 30", "timeout-minutes: 60"),
+    Spoilt("triggers", "started by", HYGIENE, "  push:\n    branches: [main]\n", ""),
     Spoilt(
         "gates",
-        "gate should run",
-        CI_YML,
-        "      - name: coverage\n        run: .ci/coverage\n",
-        "",
+        "before its cache",
+        HYGIENE,
+        "${{ github.event_name == 'pull_request' }}",
+        "true",
     ),
+    Spoilt("machines", "not one container", HYGIENE, "node:20.20.2", "node:20.20.1"),
+    Spoilt("machines", "another container", CI_YML, "-bookworm@", "-trixie@"),
+    Spoilt("machines", "another container", CI_YML, "bookworm@sha256:8f", "bookworm@sha256:8"),
+    Spoilt("machines", "too few", CI_YML, " --cgroupns=host", ""),
+    Spoilt("machines", "too few", CI_YML, "--privileged ", ""),
+    Spoilt("machines", "elsewhere", CI_YML, "      volumes: [/var/lib/containers]\n", ""),
+    Spoilt(
+        "machines",
+        "too many rights",
+        CI_YML,
+        "        run: .ci/run\n",
+        "        run: .ci/hygiene\n",
+    ),
+    Spoilt("machines", "no compiler", HYGIENE, "run: .ci/toolchain", "run: .ci/setup hygiene"),
+    Spoilt("machines", "runs on", DEPLOY, "runs-on: ubuntu-24.04", "runs-on: ubuntu-22.04"),
+    Spoilt("machines", "needs Debian", DEPLOY, "deploy/publish", ".ci/scan dependencies #"),
+    Spoilt(
+        "machines",
+        "staging has",
+        DEPLOY,
+        "    environment: staging\n",
+        f"    environment: staging\n    container: debian:12@sha256:{'0' * 64}\n",
+    ),
+    Spoilt("gates", "gate should run", CI_YML, ".ci/run", ".ci/hygiene"),
     Spoilt("gates", "advisories should run", CI_YML, ".ci/scan dependencies", ".ci/toolchain"),
-    Spoilt("gates", "image should run", CI_YML, ".ci/scan image target/packed", ".ci/toolchain"),
+    Spoilt("gates", "image should run", CI_YML, ".ci/scan contents target/packed", ".ci/toolchain"),
+    Spoilt("gates", "audit should run", CI_YML, ".ci/scan image target/packed", ".ci/toolchain"),
+    Spoilt("gates", "looks at no image", CI_YML, "    needs: image\n", ""),
+    Spoilt("gates", "asks a database", CI_YML, "scan contents target", "scan image target"),
     Spoilt(
         "gates",
         "name of its commit",
@@ -407,7 +526,21 @@ SPOILT = [
     Spoilt("shipped", "cut off", RELEASE, "cancel-in-progress: false", "cancel-in-progress: true"),
     Spoilt("shipped", "at a time", DEPLOY, "group: deploy", "group: deploy-${{ github.sha }}"),
     Spoilt("shipped", "does not wait for ci", DEPLOY, "    needs: ci\n", ""),
-    Spoilt("shipped", "does not wait for ci", RELEASE, "    needs: ci\n", "    needs: version\n"),
+    Spoilt("shipped", "wait for audit", RELEASE, "needs: [fetch, audit]", "needs: fetch"),
+    Spoilt("shipped", "looks at nothing", RELEASE, "    needs: fetch\n", "    needs: version\n"),
+    Spoilt(
+        "shipped",
+        "builds another image",
+        RELEASE,
+        "jobs:\n",
+        f"jobs:\n  ci:\n    permissions: {{}}\n    uses: {CI}\n",
+    ),
+    Spoilt("shipped", "fetch should do", RELEASE, 'fetch "$GITHUB_SHA"', 'fetch "$GITHUB_REF"'),
+    Spoilt("shipped", "release should do", RELEASE, 'publish "$IMAGE"', "publish target/packed"),
+    Spoilt("shipped", "release should do", RELEASE, "guarded release", "guarded staging"),
+    Spoilt("shipped", "audit should do", RELEASE, ".ci/scan image", ".ci/scan contents"),
+    Spoilt("shipped", "something else", RELEASE, "needs.fetch.outputs", "needs.audit.outputs"),
+    Spoilt("shipped", "outside of", RELEASE, "    environment: release\n", ""),
     Spoilt(
         "shipped",
         "another image",
@@ -415,10 +548,8 @@ SPOILT = [
         "run: deploy/publish",
         "run: deploy/image build x\n      - run: deploy/publish",
     ),
-    Spoilt(
-        "shipped", "nothing is released", RELEASE, "deploy/release make", "deploy/release check"
-    ),
-    Spoilt("shipped", "the tag fits", RELEASE, "    needs: version\n", ""),
+    Spoilt("shipped", "release should do", RELEASE, "deploy/release make", "deploy/release check"),
+    Spoilt("shipped", "wait for version", RELEASE, "    needs: version\n", ""),
     Spoilt(
         "deployed",
         "outside of",
@@ -432,10 +563,20 @@ SPOILT = [
     Spoilt("deployed", "waits for", DEPLOY, "    needs: staging\n", "    needs: publish\n"),
     Spoilt(
         "deployed",
-        "somebody has to approve",
+        "guarded production comes first",
         DEPLOY,
         "deploy/guarded production",
         "deploy/guarded staging",
+    ),
+    Spoilt("deployed", "is not told", DEPLOY, "changes production", "changes staging"),
+    Spoilt("deployed", "is not told", DEPLOY, "          fetch-depth: 0\n", ""),
+    Spoilt("deployed", "guarded staging comes first", DEPLOY, "guarded staging", "guarded release"),
+    Spoilt(
+        "deployed",
+        "guarded staging comes first",
+        DEPLOY,
+        "      actions: read\n      contents: read\n      id-token: write\n",
+        "      contents: read\n      id-token: write\n",
     ),
     Spoilt(
         "deployed",
@@ -487,6 +628,7 @@ SPOILT = [
     Spoilt("rules", "which no job", MAIN, '"context": "gate"', '"context": "ci / gate"'),
     Spoilt("rules", "which no job", CI_YML, "  gate:\n", "  gate:\n    name: the gate\n"),
     Spoilt("rules", "which no job", CI_YML, "  image:\n", "  images:\n"),
+    Spoilt("rules", "something else tomorrow", MAIN, '"context": "image"', '"context": "audit"'),
     Spoilt("rules", "does not wait for image", MAIN, '"context": "image"', '"context": "gate"'),
     Spoilt(
         "rules",
@@ -497,6 +639,11 @@ SPOILT = [
     ),
     Spoilt("rules", "can be moved", TAGS, '{ "type": "deletion" },', ""),
     Spoilt("rules", "others than", TAGS, "refs/tags/v*", "refs/tags/x*"),
+    Spoilt("rules", "others than", NEW_TAGS, '"exclude": []', '"exclude": ["refs/tags/v1*"]'),
+    Spoilt("rules", "may move", TAGS, '"bypass_actors": []', '"bypass_actors": [1]'),
+    Spoilt("rules", "whoever may write", NEW_TAGS, '"active"', '"disabled"'),
+    Spoilt("rules", "whoever may write", NEW_TAGS, "creation", "deletion"),
+    Spoilt("rules", "others may make", NEW_TAGS, '"actor_id": 2', '"actor_id": 4'),
     Spoilt(
         "dependabot",
         "nobody looks after cargo in /fuzz",
@@ -518,8 +665,6 @@ SPOILT = [
     Spoilt(
         "dependabot", "on the day", "dependabot.yml", "    cooldown:\n      default-days: 7\n", ""
     ),
-    Spoilt("owners", "to nobody", "CODEOWNERS", "* EXAMPLE", "/src EXAMPLE"),
-    Spoilt("owners", "to nobody", "CODEOWNERS", "EXAMPLE_CODE_OWNERS\n", "\n"),
 ]
 
 
