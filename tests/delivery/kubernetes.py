@@ -303,8 +303,8 @@ def check_replicas(tree: Tree) -> Iterator[str]:
         if not 0 < budget["maxUnavailable"] < least < most:
             yield f"{cluster.overlay}: {budget['maxUnavailable']} of {least} to {most} may be drained"
         rates = tree.effective[cluster.overlay]["rate_limit"]
-        if rates["backend"] != "valkey" or rates["replicas_hint"] != least:
-            yield f"{cluster.overlay}: replicas_hint is not minReplicas, {least}, with valkey: {rates}"
+        if rates["backend"] != "valkey" or rates["replicas_hint"] != most:
+            yield f"{cluster.overlay}: replicas_hint is not maxReplicas, {most}, with valkey: {rates}"
         if scaler["behavior"]["scaleDown"]["stabilizationWindowSeconds"] < 120:
             yield f"{cluster.overlay}: pods go with each lull"
         labels = deployment["template"]["metadata"]["labels"]

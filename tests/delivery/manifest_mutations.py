@@ -225,7 +225,7 @@ MUTATIONS = [
     *spoilt(
         "replicas",
         SCALER,
-        ("minReplicas: 3", "minReplicas: 5", "replicas_hint"),
+        ("maxReplicas: 12", "maxReplicas: 20", "replicas_hint"),
         ("kind: Deployment", "kind: StatefulSet", "scales"),
         ("Seconds: 300", "Seconds: 0", "lull"),
     ),
@@ -244,12 +244,13 @@ MUTATIONS = [
     *spoilt(
         "replicas",
         WITH_VALKEY,
+        ('HINT, value: "12"', 'HINT, value: "3"', "production: repl"),
         ("BACKEND, value: valkey", "BACKEND, value: memory", "hint"),
     ),
     *spoilt(
         "replicas",
         "deploy/kubernetes/overlays/staging/smaller.yaml",
-        ('value: "2"', 'value: "3"', "staging: repl"),
+        ('value: "4"', 'value: "2"', "staging: repl"),
     ),
     *spoilt(
         "confined",
@@ -282,7 +283,7 @@ MUTATIONS = [
     *spoilt(
         "confined",
         PRODUCTION,
-        ("    digest: sha256:" + 64 * "0", '    newTag: "1.0.0"', "digest"),
+        ("    digest: sha256:", '    newTag: "1.0.0" # ', "digest"),
         ("name: blueprint-decoder\n", "name: decoder\n", "by digest"),
     ),
     *spoilt(
