@@ -186,8 +186,8 @@ fetches() {
   jq --raw-output '"\(.fetch.bytes) bytes, \(.summary.returned) secrets"' "$WORK/fetched"
 }
 
-# How many decodes succeeded and how many were denied, over all replicas.
-counted() {
+# The metrics of all replicas, one after the other.
+scraped() {
   local admin status
   : >"$WORK/metrics"
   for admin in "${ADMINS[@]:-$URL}"; do
@@ -195,6 +195,11 @@ counted() {
     [[ $status == 200\ * ]] || fail "$admin/metrics answers $status"
     cat "$WORK/scrape" >>"$WORK/metrics"
   done
+}
+
+# How many decodes succeeded and how many were denied, over all replicas.
+counted() {
+  scraped
   awk '
     /^decoder_decodes_total\{/ { seen = 1 }
     /^decoder_decodes_total\{.*outcome="success"/ { success += $NF }
@@ -219,6 +224,16 @@ have_moved() {
   counted >"$WORK/after"
   read -r success_now denied_now <"$WORK/after"
   [ "$success_now" -gt "$success" ] && [ "$denied_now" -gt "$denied" ]
+}
+
+limits() {
+  until_so "a replica does not reach what limits are counted in, or does not say" have_backends
+  echo "$(grep --count '^decoder_rate_limit_backend_up 1$' "$WORK/metrics") replicas reach what limits are counted in"
+}
+
+have_backends() {
+  scraped
+  [ "$(grep --count '^decoder_rate_limit_backend_up 1$' "$WORK/metrics")" = $((${#ADMINS[@]} ? ${#ADMINS[@]} : 1)) ]
 }
 
 # alert ENDS: says to Alertmanager that the test alert goes on until then.
@@ -311,6 +326,8 @@ check decode decodes
 check denial denies
 if [ -n "${SMOKE_SOURCE-}" ]; then check fetch fetches; fi
 check metric counts
+# By now the replica that decoded has asked it.
+check limits limits
 if [ -n "$ALERTMANAGER" ]; then
   check alert alerting
   check watchdog watchdog

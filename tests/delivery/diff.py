@@ -18,6 +18,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from placeholders import with_values
+
 ROOT = Path(__file__).resolve().parents[2]
 NEW = "sha256:" + 63 * "a" + "1"
 NONE = "sha256:" + 64 * "0"
@@ -159,12 +161,18 @@ def refusals(root: Path) -> None:
     print(f"  {len(wrong) + 1} things that cannot be are refused", flush=True)
 
 
-def filled(root: Path) -> None:
+def unchosen(root: Path) -> None:
+    """Whatever image is chosen at present, they begin without."""
+    for path in root.glob("deploy/kubernetes/overlays/*/kustomization.yaml"):
+        path.write_text(re.sub(r"sha256:[0-9a-f]{64}", NONE, path.read_text()))
+
+
+def filled(root: Path, host: str) -> None:
     """What deploy/placeholders writes is rendered by itself, and has nothing left to be filled in."""
+    unchosen(root)
+    shutil.rmtree(root / "filled", ignore_errors=True)
     runbook = root / "RUNBOOK.md"
-    runbook.write_text(
-        re.sub(r"^(\| `.*\|) \|$", r"\1 ours.acme.dev |", runbook.read_text(), flags=re.M)
-    )
+    runbook.write_text(with_values(runbook.read_text(), lambda _: host))
     shipped = ("deploy/placeholders", "fill", "filled")
     done = run(root, *shipped)
     expect(
@@ -176,11 +184,11 @@ def filled(root: Path) -> None:
     done = run(root, *shipped)
     expect(done.returncode == 0, "it is filled in", done)
     done = run(root, "kubectl", "kustomize", "filled/deploy/kubernetes/overlays/production")
-    image = f"image: ours.acme.dev/blueprint-decoder@{NEW}"
+    image = f"image: {host}/blueprint-decoder@{NEW}"
     expect(image in done.stdout and "example.com" not in done.stdout, "it is rendered", done.stderr)
     done = run(root, "filled/deploy/kubernetes/components/monitoring/make.py", "--check")
     expect(done.returncode == 0, "its rules are those of its files", done)
-    print("  what is filled in is rendered by itself", flush=True)
+    print(f"  what is filled in with {host} is rendered by itself", flush=True)
 
 
 def main() -> int:
@@ -191,9 +199,7 @@ def main() -> int:
         shutil.copy(ROOT / "RUNBOOK.md", root)
         for tree in ("config", "dashboards", "deploy"):
             shutil.copytree(ROOT / tree, root / tree, ignore=skipped)
-        # Whatever is chosen at present, they begin without.
-        for path in root.glob("deploy/kubernetes/overlays/*/kustomization.yaml"):
-            path.write_text(re.sub(r"sha256:[0-9a-f]{64}", NONE, path.read_text()))
+        unchosen(root)
         try:
             git(root, "init", "--quiet")
             git(root, "add", ".")
@@ -202,7 +208,9 @@ def main() -> int:
             overlays(root)
             images(root)
             refusals(root)
-            filled(root)
+            filled(root, "ours.acme.dev")
+            # A tree in which somebody has done that is another case.
+            filled(root, "theirs.acme.dev")
         except Wrong as wrong:
             print(f"FAILED: {wrong}", file=sys.stderr)
             return 1

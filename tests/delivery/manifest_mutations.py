@@ -30,7 +30,8 @@ BUDGET = K8S + "base/disruption.yaml"
 CONFIG = "config/production.toml"
 DEPLOYMENT = K8S + "base/deployment.yaml"
 GUIDE = K8S + "README.md"
-NAMESPACE = K8S + "base/namespace.yaml"
+NAMESPACE = K8S + "access/production.yaml"
+AUTHENTICATION = K8S + "access/authentication.yaml"
 NETWORK = K8S + "base/network.yaml"
 PRODUCTION = K8S + "overlays/production/kustomization.yaml"
 RUNBOOK = "RUNBOOK.md"
@@ -225,7 +226,7 @@ MUTATIONS = [
     *spoilt(
         "replicas",
         SCALER,
-        ("minReplicas: 3", "minReplicas: 5", "replicas_hint"),
+        ("maxReplicas: 12", "maxReplicas: 20", "replicas_hint"),
         ("kind: Deployment", "kind: StatefulSet", "scales"),
         ("Seconds: 300", "Seconds: 0", "lull"),
     ),
@@ -244,12 +245,13 @@ MUTATIONS = [
     *spoilt(
         "replicas",
         WITH_VALKEY,
+        ('HINT, value: "12"', 'HINT, value: "3"', "production: repl"),
         ("BACKEND, value: valkey", "BACKEND, value: memory", "hint"),
     ),
     *spoilt(
         "replicas",
         "deploy/kubernetes/overlays/staging/smaller.yaml",
-        ('value: "2"', 'value: "3"', "staging: repl"),
+        ('value: "4"', 'value: "2"', "staging: repl"),
     ),
     *spoilt(
         "confined",
@@ -282,8 +284,48 @@ MUTATIONS = [
     *spoilt(
         "confined",
         PRODUCTION,
-        ("    digest: sha256:" + 64 * "0", '    newTag: "1.0.0"', "digest"),
+        ("    digest: sha256:", '    newTag: "1.0.0" # ', "digest"),
         ("name: blueprint-decoder\n", "name: decoder\n", "by digest"),
+    ),
+    *spoilt(
+        "schema",
+        NAMESPACE,
+        ("roleRef", "rolRef", "ole[Rr]ef|rolRef"),
+    ),
+    *spoilt(
+        "access",
+        NAMESPACE,
+        ("[configmaps, serviceaccounts, services]", "[configmaps, services]", "serviceaccounts"),
+        ("resources: [networkpolicies]", 'resources: ["*"]', "networkpolicies"),
+        ("[get, create, patch, list, watch]", "[get, create, patch]", "deployments"),
+        ("verbs: [list]", "verbs: [list, delete]", "delete"),
+        ("    resourceNames: [blueprint-decoder-smoke]\n", "", "'secrets'"),
+        ("[prometheus-operated, alertmanager-operated]", "[prometheus-operated]", "alertmanager"),
+        ("resources: [prometheusrules, servicemonitors]", "resources: [servicemonitors]", "ules"),
+        ("name: deploy:production", "name: deploy:staging", "somebody else"),
+        ("kind: User", "kind: Group", "somebody else"),
+        ("kind: RoleBinding", "kind: ClusterRoleBinding", "more than rights"),
+        ("kind: Namespace", "kind: Node", "0 namespaces"),
+    ),
+    *spoilt(
+        "access",
+        K8S + "access/staging.yaml",
+        ("apiGroups: [policy]", "apiGroups: [policy, monitoring.coreos.com]", "coreos"),
+        ("namespace: blueprint-decoder-staging", "namespace: blueprint-decoder", "staging: in"),
+    ),
+    *spoilt(
+        "access",
+        AUTHENTICATION,
+        ("url: https://token.actions.githubusercontent.com", "url: https://x.dev", "issuer"),
+        ("https://kubernetes.example.com", "sts", "not meant"),
+        ("refs/heads/main", "refs/heads/other", "other jobs"),
+        ("claims.repository", "claims.repository_owner", "other jobs"),
+        ("claims.environment", "claims.sub", "other users"),
+    ),
+    *spoilt(
+        "access",
+        SERVICE,
+        ("kind: Service\n", "kind: Secret\n", "secrets"),
     ),
     *spoilt(
         "secrets",
@@ -298,6 +340,17 @@ MUTATIONS = [
         "secrets",
         GUIDE,
         ("--from-file=users.acl", "", "other Secrets"),
+    ),
+    *spoilt(
+        "guide",
+        GUIDE,
+        ("value: [{name: blueprint-decoder-registry}]", "value: [{name: registry}]", "pulls with"),
+        ("target: {kind: ServiceAccount}", "target: {kind: Service}", "pulls with"),
+        ("ingressClassName", "ingressclassName", "the Ingress"),
+        ("  namespace: blueprint-decoder\n", "  namespace: other\n", "another namespace"),
+        ("                  name: http", "                  name: admin", "leads to no"),
+        ('proxy-buffering: "off"', 'proxy-buffering: "on"', "keeps"),
+        ("proxy-body-size: 16m", "proxy-body-size: 1m", "smaller"),
     ),
     *spoilt(
         "secrets",

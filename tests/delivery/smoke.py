@@ -270,6 +270,31 @@ FAULTS: dict[str, tuple[str, str, Spoil]] = {
 }
 
 
+def at_metrics(change: Callable[[bytes], bytes]) -> Spoil:
+    def spoil(asked: Asked) -> Answer:
+        given = asked.answer()
+        if asked.path != "/metrics":
+            return given
+        return Answer(given.status, given.kind, change(given.body))
+
+    return spoil
+
+
+UP = b"\ndecoder_rate_limit_backend_up 1\n"
+FAULTS |= {
+    "limits that are counted nowhere": (
+        "limits",
+        "does not reach",
+        at_metrics(lambda said: said.replace(UP, UP.replace(b"1", b"0"))),
+    ),
+    "limits of which nothing is said": (
+        "limits",
+        "does not say",
+        at_metrics(lambda said: said.replace(UP, b"\n")),
+    ),
+}
+
+
 def without(answer: Answer, words: bytes) -> Answer:
     lines = [line for line in answer.body.splitlines(keepends=True) if words not in line]
     return Answer(answer.status, answer.kind, b"".join(lines))
@@ -350,7 +375,16 @@ def alone(directory: Path) -> None:
         version, commit = health["version"], health["commit"]
         result = expect("a decoder", OK, "", url, EXPECT_VERSION=version, EXPECT_COMMIT=commit)
         names = [each["name"] for each in result["checks"]]
-        if names != ["health", "version", "ready", "before", "decode", "denial", "metric"]:
+        if names != [
+            "health",
+            "version",
+            "ready",
+            "before",
+            "decode",
+            "denial",
+            "metric",
+            "limits",
+        ]:
             raise Wrong(f"other checks than are described: {names}")
         expect("a commit in full", OK, "", url, EXPECT_COMMIT=commit + "0" * 28)
         expect("a commit in short", OK, "", f"{url}/", EXPECT_COMMIT=commit[:7])
@@ -387,7 +421,7 @@ def unbounded(url: str) -> None:
         expect("an answer without an end", "health", "writ", spoilt)
     with before(url, at_path("/metrics", Answer(200, TEXT, b"up 1\n"))) as spoilt:
         code, wrong = faults(spoilt)
-        if code != 1 or set(wrong) != {"before", "metric"}:
+        if code != 1 or set(wrong) != {"before", "metric", "limits"}:
             raise Wrong(f"metrics of another program: exit {code}, {wrong}")
 
 
@@ -447,7 +481,7 @@ def in_the_stack(stack: dict[str, Any]) -> None:
     }
     result = expect("all of it", OK, "", url, admin, other_admin, **whole)
     names = [each["name"] for each in result["checks"]]
-    if names[-4:] != ["fetch", "metric", "alert", "watchdog"]:
+    if names[-5:] != ["fetch", "metric", "limits", "alert", "watchdog"]:
         raise Wrong(f"other checks than are described: {names}")
 
     missing = whole | {"SMOKE_SOURCE": f"{source}/missing"}
@@ -462,6 +496,9 @@ def in_the_stack(stack: dict[str, Any]) -> None:
     with before(other_admin, stale) as spoilt:
         words = f"{spoilt} runs 0.0.9"
         expect("a replica that was left behind", "version", words, url, admin, spoilt, **whole)
+    apart = at_metrics(lambda said: said.replace(UP, UP.replace(b"1", b"0")))
+    with before(other_admin, apart) as spoilt:
+        expect("a replica without Valkey", "limits", "a replica", url, admin, spoilt, **whole)
     without_key = {name: value for name, value in whole.items() if name != "SMOKE_KEY_FILE"}
     code, wrong = faults(url, admin, **without_key)
     if code != 1 or any("401" not in wrong.get(name, "") for name in ("decode", "denial")):

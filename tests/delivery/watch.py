@@ -56,7 +56,10 @@ class World:
     commits_later: list[str] | None = None
     alerts: list[Any] = field(default_factory=lambda: [WATCHDOG])
     restarts: float = 0
-    started: bool = True
+    # When each of them started; none is known where this is empty.
+    starts: list[float] = field(default_factory=lambda: [STARTED, STARTED])
+    # Instead of those of `commits`.
+    builds: list[Any] | None = None
     # What it answers instead; and from which request on.
     broken: Callable[[], bytes] | None = None
     broken_from: int = 0
@@ -84,13 +87,15 @@ class World:
         if self.commits_later is not None and self.requests > 12:
             self.commits = self.commits_later
         if "build_info" in query:
+            if self.builds is not None:
+                return self.builds
             return [
                 series(1, instance=f"i{place}", commit=commit)
                 for place, commit in enumerate(self.commits)
             ]
         if "changes" in query:
             return [series(self.restarts, instance="i0")] if self.restarts else []
-        return [series(STARTED)] if self.started else []
+        return [series(when, instance=f"i{place}") for place, when in enumerate(self.starts)]
 
 
 @contextlib.contextmanager
@@ -177,8 +182,22 @@ def scenes() -> None:
     )
     after = alert("DecoderErrorSpike", "page", began=0.5)
     expect("a page at once", "alerts", "fires", World(alerts=[WATCHDOG, after]))
-    unknown = World(alerts=[WATCHDOG, before], started=False)
+    unknown = World(alerts=[WATCHDOG, before], starts=[])
     expect("nobody knows since when", "alerts", "fires", unknown)
+    # As it is right after a rollout: an old pod is still seen, and an alert that this version mends.
+    old_and_new = {
+        "commits": [COMMIT, "fedcba987654"],
+        "starts": [STARTED, STARTED - 3 * 86400],
+        "alerts": [WATCHDOG, alert("DecoderErrorSpike", "page", began=-1800)],
+    }
+    mended = World(commits_later=[COMMIT], **old_and_new)
+    expect("a page of the version that ends", None, "before this version", mended, "--settle", "1")
+    ours = old_and_new | {"alerts": [WATCHDOG, after]}
+    broken = World(commits_later=[COMMIT], **ours)
+    expect("a page beside one that ends", "alerts", "fires", broken, "--settle", "1")
+    nothing = World(**old_and_new | {"commits": ["fedcba987654"]})
+    words = "nothing is seen of this version so far"
+    expect("a page before it is seen", "version", words, nothing, "--settle", "1")
     foreign = alert("NodeDown", "page")
     expect("a page of another service", None, "", World(alerts=[WATCHDOG, foreign]))
 
@@ -208,6 +227,18 @@ def scenes() -> None:
     expect("an error", "blind", "answers {", refuses)
     expect("no JSON", "blind", "cannot be asked", World(broken=lambda: b"<html>"))
     expect("other JSON", "blind", "cannot be asked", World(broken=lambda: b"[]"))
+    for what, body in (("no result", b"{}"), ("a list", b"[]"), ("a number", b"1")):
+        other = World(broken=lambda body=body: b'{"status": "success", "data": %s}' % body)
+        expect(f"data of another form, {what}", "blind", "another form", other)
+    nameless = {"labels": {}, "state": "firing", "activeAt": "soon"}
+    expect("an alert without a name", None, "", World(alerts=[WATCHDOG, nameless]))
+    half = World(alerts=[WATCHDOG, {"labels": {"alertname": "DecoderErrorSpike"}}])
+    expect("half an alert", "blind", "another form", half)
+    undated = alert("DecoderErrorSpike", "page") | {"activeAt": "soon"}
+    expect("an alert of no time", "blind", "another form", World(alerts=[WATCHDOG, undated]))
+    for labels in ({"instance": "i0"}, {"instance": "i0", "commit": ""}):
+        bare = World(builds=[{"metric": labels, "value": [0, "1"]}])
+        expect(f"an instance of no commit, {labels}", "version", "i0 runs", bare)
     hiccup = World(broken=lambda: b"", broken_from=20, broken_until=23)
     expect("a Prometheus that is restarted", None, "cannot be asked", hiccup)
     # Longer than the rest of the hour: nothing was seen at its end.
