@@ -46,6 +46,7 @@ from manifests import (
     NAME,
     ROOT,
     SECRETS,
+    Cluster,
     Object,
     Tree,
     Wrong,
@@ -61,6 +62,7 @@ TREES = (
     "RUNBOOK.md",
     "config",
     "dashboards",
+    "deploy/environments",
     "deploy/kubernetes",
     "deploy/logs",
     "deploy/prometheus",
@@ -81,7 +83,7 @@ MARGIN = range(5, 31)
 def check_schema(tree: Tree) -> Iterator[str]:
     """Every field is known, and of its type."""
     for cluster, version in itertools.product(tree.clusters, VERSIONS):
-        for each in cluster.objects:
+        for each in (*cluster.objects, *cluster.access):
             what = f"{cluster.overlay}, {version}: {each['kind']}/{each['metadata']['name']}"
             if each["apiVersion"].startswith("monitoring.coreos.com/"):
                 continue
@@ -121,6 +123,8 @@ def check_checkov(tree: Tree) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as name:
         for cluster in tree.clusters:
             (Path(name) / f"{cluster.overlay}.yaml").write_text(cluster.text)
+            access = yaml.safe_dump_all(cluster.access)
+            (Path(name) / f"{cluster.overlay}-access.yaml").write_text(access)
         options = ["--skip-download", "--framework", "kubernetes", "--compact", "--output", "json"]
         done = ran("checkov", *options, "--directory", name, cwd=name)
     try:
@@ -321,11 +325,11 @@ def check_replicas(tree: Tree) -> Iterator[str]:
 def check_confined(tree: Tree) -> Iterator[str]:
     """As little as it takes to serve."""
     for cluster in tree.clusters:
-        namespace = cluster.all("Namespace")[0]["metadata"]
+        namespace = cluster.namespace
         enforced = namespace["labels"].get("pod-security.kubernetes.io/enforce")
         if enforced != "restricted":
             yield f"{cluster.overlay}: the namespace enforces {enforced}"
-        places = {each["metadata"].get("namespace", namespace["name"]) for each in cluster.objects}
+        places = {each["metadata"].get("namespace") for each in cluster.objects}
         if places != {namespace["name"]}:
             yield f"{cluster.overlay}: objects are in {places}"
         for what, template in cluster.templates():
@@ -353,6 +357,96 @@ def check_confined(tree: Tree) -> Iterator[str]:
             for name, is_so in wanted.items():
                 if not is_so:
                     yield f"{cluster.overlay}: {what} lacks {name}"
+
+
+# What deploy/rollout does besides applying, by group and resource; and where it asks of the hour.
+BESIDES = {
+    ("apps", "deployments"): {"list", "watch"},
+    ("apps", "statefulsets"): {"list", "watch"},
+    ("", "pods"): {"get", "list"},
+    ("", "events"): {"list"},
+    ("", "pods/portforward"): {"get", "create"},
+    ("", "secrets blueprint-decoder-smoke"): {"get"},
+}
+FORWARDS = {key: BESIDES[key] for key in (("", "pods"), ("", "pods/portforward"))}
+# The names of verbs, by group and resource.
+Rights = dict[tuple[str, str], set[str]]
+
+
+def check_access(tree: Tree) -> Iterator[str]:
+    """The workflow may do in its namespace what it does, and nothing else."""
+    (jwt,) = yaml.safe_load(tree.read("deploy/kubernetes/access/authentication.yaml"))["jwt"]
+    if jwt["issuer"]["url"] != "https://token.actions.githubusercontent.com":
+        yield "authentication.yaml trusts another issuer than GitHub"
+    rules = [each["expression"] for each in jwt["claimValidationRules"]]
+    if rules != JOBS:
+        yield f"authentication.yaml lets in other jobs: {rules}"
+    if jwt["claimMappings"] != {"username": {"expression": '"deploy:" + claims.environment'}}:
+        yield "authentication.yaml makes other users"
+    for cluster in tree.clusters:
+        place = tree.read(f"deploy/environments/{cluster.overlay}.env")
+        says = dict(re.findall(r"(?m)^(\w+)=(.*)$", place))
+        if cluster.overlay == "production" and jwt["issuer"]["audiences"] != [says["SERVER"]]:
+            yield f"authentication.yaml takes tokens that are not meant for {says['SERVER']}"
+        needed = rights_needed(cluster, (says["PROMETHEUS"], says["ALERTMANAGER"]))
+        roles = [each for each in cluster.access if each["kind"] == "Role"]
+        held = {each["metadata"]["namespace"]: rights_held(each) for each in roles}
+        for namespace in needed.keys() | held.keys():
+            want, have = needed.get(namespace, {}), held.get(namespace, {})
+            for key in sorted(want.keys() | have.keys()):
+                may, must = (sorted(rights.get(key, ())) for rights in (have, want))
+                if may != must:
+                    yield f"{cluster.overlay}: in {namespace} it may {may} {key}, and must {must}"
+        bound = {
+            each["metadata"].get("namespace"): (
+                each["roleRef"]["kind"],
+                each["roleRef"]["name"],
+                [(who["kind"], who["name"]) for who in each["subjects"]],
+            )
+            for each in cluster.access
+            if each["kind"] == "RoleBinding"
+        }
+        user = [("User", f"deploy:{cluster.overlay}")]
+        if bound != {each: ("Role", "deploy-rollout", user) for each in needed}:
+            yield f"{cluster.overlay}: somebody else has its rights, or nobody: {bound}"
+        if others := {each["kind"] for each in cluster.access} - MADE:
+            yield f"{cluster.overlay}: more than rights in a namespace: {others}"
+
+
+MADE = {"Namespace", "Role", "RoleBinding"}
+REPOSITORY = "github.com/blueprint-decoder/blueprint-decoder"
+JOBS = [
+    f'"github.com/" + claims.repository == "{REPOSITORY}"',
+    'claims.ref == "refs/heads/main"',
+]
+
+
+def rights_needed(cluster: Cluster, asked: tuple[str, str]) -> dict[str, Rights]:
+    """By namespace: to apply what is rendered, and what else deploy/rollout does."""
+    here: Rights = {}
+    for each in cluster.objects:
+        resource = re.sub("y$", "ie", each["kind"].lower()) + "s"
+        group = each["apiVersion"].rpartition("/")[0]
+        here[group, resource] = {"get", "create", "patch"}
+    for key, verbs in BESIDES.items():
+        here[key] = here.get(key, set()) | verbs
+    needed = {cluster.namespace["name"]: here}
+    for place in filter(None, asked):
+        namespace, what, _ = place.split()
+        rights = needed.setdefault(namespace, dict(FORWARDS))
+        rights["", what.replace("service/", "services ")] = {"get"}
+    return needed
+
+
+def rights_held(role: Object) -> Rights:
+    """What has a name in the rule has it in the resource."""
+    held: Rights = {}
+    for rule in role["rules"]:
+        names = rule.get("resourceNames", [""])
+        for group, resource, name in itertools.product(rule["apiGroups"], rule["resources"], names):
+            key = (group, f"{resource} {name}".strip())
+            held[key] = held.get(key, set()) | set(rule["verbs"])
+    return held
 
 
 def check_secrets(tree: Tree) -> Iterator[str]:
@@ -388,6 +482,48 @@ def check_secrets(tree: Tree) -> Iterator[str]:
                     yield f"{cluster.overlay}: {what}: nobody makes {secret['secretName']}"
                 if secret.get("defaultMode") != 0o440 or "fsGroup" not in pod["securityContext"]:
                     yield f"{cluster.overlay}: {what}: anyone may read {secret['secretName']}"
+
+
+def check_guide(tree: Tree) -> Iterator[str]:
+    """What README.md gives as examples fits."""
+    guide = tree.read("deploy/kubernetes/README.md")
+    blocks = dict(re.findall(r"^```yaml (\w+)\n(.*?)^```", guide, re.DOTALL | re.MULTILINE))
+    with tempfile.TemporaryDirectory() as name:
+        production = tree.root.resolve() / "deploy/kubernetes/overlays/production"
+        beside = os.path.relpath(production, Path(name).resolve())
+        said = yaml.safe_load(blocks["overlay"]) | {"resources": [beside]}
+        (Path(name) / "kustomization.yaml").write_text(yaml.safe_dump(said))
+        done = ran("kubectl", "kustomize", name)
+        if done.returncode:
+            raise Wrong(f"what README.md gives cannot be rendered: {done.stderr[-300:]}")
+        accounts = yaml.safe_load_all(done.stdout)
+        accounts = [each for each in accounts if each["kind"] == "ServiceAccount"]
+    pulls = [each.get("imagePullSecrets") for each in accounts]
+    made = re.findall(r"create secret docker-registry (\S+)", guide)
+    if len(pulls) != 2 or any(each != [{"name": name} for name in made] for each in pulls):
+        yield f"README.md pulls with {pulls}, and makes {made}"
+    ingress, cluster = yaml.safe_load(blocks["ingress"]), tree.production
+    for version in VERSIONS:
+        try:
+            kubernetes_validate.validate(ingress, version, strict=True)
+        except kubernetes_validate.ValidationError as error:
+            yield f"the Ingress, {version}: {error.message[:300]}"
+    if ingress["metadata"]["namespace"] != cluster.namespace["name"]:
+        yield "the Ingress is in another namespace"
+    ports = [port["name"] for port in cluster.one("Service")["spec"]["ports"]]
+    for rule in ingress["spec"]["rules"]:
+        for path in rule["http"]["paths"]:
+            service = path["backend"]["service"]
+            if service["name"] != NAME or service["port"]["name"] not in ports:
+                yield f"the Ingress leads to no service: {service}"
+    asked = {
+        key.rpartition("/")[2]: value for key, value in ingress["metadata"]["annotations"].items()
+    }
+    if {asked.get(f"proxy-{what}buffering") for what in ("", "request-")} != {"off"}:
+        yield "the Ingress keeps what passes"
+    largest = amount(tree.effective["production"]["limits"]["max_request_bytes"])
+    if amount(asked["proxy-body-size"].replace("m", "MiB")) < largest:
+        yield f"the Ingress takes smaller documents than {largest / MIB:g} MiB"
 
 
 # Who must be reached, and some who must not besides those of the table that the service has.
@@ -562,7 +698,7 @@ def check_names(tree: Tree) -> Iterator[str]:
     secrets = {v["secret"]["secretName"] for v in cluster.pod["volumes"] if "secret" in v}
     configured = cluster.one("ConfigMap")["metadata"]["labels"]
     asked = (
-        (r"kubectl -n (\S+)", {cluster.all("Namespace")[0]["metadata"]["name"]}),
+        (r"kubectl -n (\S+)", {cluster.namespace["name"]}),
         (r"deployment/(\S+)", {each["metadata"]["name"] for each in cluster.all("Deployment")}),
         (r" -c (\S+)", {each["name"] for each in cluster.pod["containers"]}),
         (r"logs -l (\S+)", {f"{key}={value}" for key, value in labels.items()}),
@@ -620,7 +756,9 @@ CHECKS: dict[str, Callable[[Tree], Iterator[str]]] = {
     "limits": check_limits,
     "replicas": check_replicas,
     "confined": check_confined,
+    "access": check_access,
     "secrets": check_secrets,
+    "guide": check_guide,
     "network": check_network,
     "monitoring": check_monitoring,
     "names": check_names,

@@ -30,7 +30,8 @@ BUDGET = K8S + "base/disruption.yaml"
 CONFIG = "config/production.toml"
 DEPLOYMENT = K8S + "base/deployment.yaml"
 GUIDE = K8S + "README.md"
-NAMESPACE = K8S + "base/namespace.yaml"
+NAMESPACE = K8S + "access/production.yaml"
+AUTHENTICATION = K8S + "access/authentication.yaml"
 NETWORK = K8S + "base/network.yaml"
 PRODUCTION = K8S + "overlays/production/kustomization.yaml"
 RUNBOOK = "RUNBOOK.md"
@@ -287,6 +288,46 @@ MUTATIONS = [
         ("name: blueprint-decoder\n", "name: decoder\n", "by digest"),
     ),
     *spoilt(
+        "schema",
+        NAMESPACE,
+        ("roleRef", "rolRef", "ole[Rr]ef|rolRef"),
+    ),
+    *spoilt(
+        "access",
+        NAMESPACE,
+        ("[configmaps, serviceaccounts, services]", "[configmaps, services]", "serviceaccounts"),
+        ("resources: [networkpolicies]", 'resources: ["*"]', "networkpolicies"),
+        ("[get, create, patch, list, watch]", "[get, create, patch]", "deployments"),
+        ("verbs: [list]", "verbs: [list, delete]", "delete"),
+        ("    resourceNames: [blueprint-decoder-smoke]\n", "", "'secrets'"),
+        ("[prometheus-operated, alertmanager-operated]", "[prometheus-operated]", "alertmanager"),
+        ("resources: [prometheusrules, servicemonitors]", "resources: [servicemonitors]", "ules"),
+        ("name: deploy:production", "name: deploy:staging", "somebody else"),
+        ("kind: User", "kind: Group", "somebody else"),
+        ("kind: RoleBinding", "kind: ClusterRoleBinding", "more than rights"),
+        ("kind: Namespace", "kind: Node", "0 namespaces"),
+    ),
+    *spoilt(
+        "access",
+        K8S + "access/staging.yaml",
+        ("apiGroups: [policy]", "apiGroups: [policy, monitoring.coreos.com]", "coreos"),
+        ("namespace: blueprint-decoder-staging", "namespace: blueprint-decoder", "staging: in"),
+    ),
+    *spoilt(
+        "access",
+        AUTHENTICATION,
+        ("url: https://token.actions.githubusercontent.com", "url: https://x.dev", "issuer"),
+        ("https://kubernetes.example.com", "sts", "not meant"),
+        ("refs/heads/main", "refs/heads/other", "other jobs"),
+        ("claims.repository", "claims.repository_owner", "other jobs"),
+        ("claims.environment", "claims.sub", "other users"),
+    ),
+    *spoilt(
+        "access",
+        SERVICE,
+        ("kind: Service\n", "kind: Secret\n", "secrets"),
+    ),
+    *spoilt(
         "secrets",
         "config/kustomization.yaml",
         (
@@ -299,6 +340,17 @@ MUTATIONS = [
         "secrets",
         GUIDE,
         ("--from-file=users.acl", "", "other Secrets"),
+    ),
+    *spoilt(
+        "guide",
+        GUIDE,
+        ("value: [{name: blueprint-decoder-registry}]", "value: [{name: registry}]", "pulls with"),
+        ("target: {kind: ServiceAccount}", "target: {kind: Service}", "pulls with"),
+        ("ingressClassName", "ingressclassName", "the Ingress"),
+        ("  namespace: blueprint-decoder\n", "  namespace: other\n", "another namespace"),
+        ("                  name: http", "                  name: admin", "leads to no"),
+        ('proxy-buffering: "off"', 'proxy-buffering: "on"', "keeps"),
+        ("proxy-body-size: 16m", "proxy-body-size: 1m", "smaller"),
     ),
     *spoilt(
         "secrets",
@@ -382,8 +434,13 @@ MUTATIONS = [
     ),
     *spoilt(
         "names",
+        NAMESPACE,
+        ("  name: blueprint-decoder\n", "  name: decoder\n", "there is .'decoder'"),
+    ),
+    *spoilt(
+        "confined",
         PRODUCTION,
-        ("namespace: blueprint-decoder\n", "namespace: decoder\n", "there is .'decoder'"),
+        ("namespace: blueprint-decoder\n", "namespace: decoder\n", "objects are in"),
     ),
     *spoilt(
         "names",

@@ -35,6 +35,16 @@ class Cluster:
     overlay: str
     text: str
     objects: list[Object]
+    # What an administrator makes before.
+    access: list[Object]
+
+    @property
+    def namespace(self) -> Object:
+        """The one, and its labels."""
+        found = [each for each in self.access if each["kind"] == "Namespace"]
+        if len(found) != 1:
+            raise Wrong(f"{self.overlay}: {len(found)} namespaces are made, not one")
+        return found[0]["metadata"]
 
     def all(self, kind: str) -> list[Object]:
         return [each for each in self.objects if each["kind"] == kind]
@@ -91,7 +101,8 @@ class Tree:
         done = ran("kubectl", "kustomize", folder)
         if done.returncode:
             raise Wrong(f"{overlay} cannot be rendered: {done.stderr.strip()[-300:]}")
-        return Cluster(overlay, done.stdout, list(yaml.safe_load_all(done.stdout)))
+        made = yaml.safe_load_all(self.read(f"deploy/kubernetes/access/{overlay}.yaml"))
+        return Cluster(overlay, done.stdout, list(yaml.safe_load_all(done.stdout)), list(made))
 
     @contextlib.contextmanager
     def mounted(self, cluster: Cluster) -> Iterator[tuple[Path, dict[str, str]]]:
