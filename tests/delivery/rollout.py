@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import http.server
+import itertools
 import json
 import os
 import re
@@ -24,7 +25,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import smoke
 from loopback import ROOT, call, free_port, wait_for
+from placeholders import with_values
 from smoke import Wrong
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
@@ -43,7 +45,7 @@ REAL = shutil.which("kubectl") or sys.exit("kubectl is missing: .ci/setup instal
 
 # What a scene says is in SCENE; what was asked goes to DIARY.
 KUBECTL = r"""#!/usr/bin/env python3
-import json, os, socket, subprocess, sys, threading, time
+import json, os, re, socket, subprocess, sys, threading, time
 words = sys.argv[1:]
 scene = json.load(open(os.environ["SCENE"]))
 given = "" if sys.stdin.isatty() or "-f" not in words else sys.stdin.read()
@@ -55,12 +57,17 @@ if words[0] == "kustomize":
     sys.exit(subprocess.run([scene["real"], *words]).returncode)
 asked = " ".join(words)
 for beginning, code in scene["fails"].items():
-    if beginning in asked:
+    if re.search(beginning, asked):
         print(f"refused: {beginning}", file=sys.stderr)
         sys.exit(code)
 if "config view" in asked:
     print(scene["server"])
 elif "apply" in words:
+    manager = [word.split("=")[1] for word in words if word.startswith("--field-manager=")]
+    if "--server-side" not in words or not manager:
+        sys.exit("nobody is the owner of what is applied")
+    if manager != [scene["owner"]] and "--force-conflicts" not in words:
+        sys.exit(f"conflict with {scene['owner']}: .spec.template.spec.containers")
     print("deployment.apps/blueprint-decoder serverside-applied")
 elif "rollout status" in asked:
     print("successfully rolled out")
@@ -105,6 +112,10 @@ spec:
       containers:
         - {name: decoder, image: blueprint-decoder}
         - {name: other, image: other}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: blueprint-decoder-valkey, labels: {name: other}}
 """
 OVERLAY = """\
 namespace: decoder-here
@@ -154,6 +165,8 @@ class Scene:
             "real": REAL,
             "server": SERVER,
             "fails": {},
+            # Who changed it last.
+            "owner": "deploy-rollout",
             "lasts": 0,
             "pods": [],
         } | self.says
@@ -215,9 +228,19 @@ def applied(folder: Path) -> None:
         raise Wrong(f"something else is applied: {second['given']}")
     if "example" in second["given"]:
         raise Wrong(f"placeholders are applied: {second['given']}")
-    status = scene.asked("rollout status")
-    if [entry["words"][:2] for entry in status] != [["-n", "decoder-here"]]:
-        raise Wrong(f"it does not wait, or for another namespace: {status}")
+    status = [" ".join(entry["words"][:5]) for entry in scene.asked("rollout status")]
+    waits = ("deployment/blueprint-decoder", "statefulset/blueprint-decoder-valkey")
+    if status != [f"-n decoder-here rollout status {workload}" for workload in waits]:
+        raise Wrong(f"it does not wait, or for something else: {status}")
+    # By hand it is the same owner, and the same truth.
+    command = " ".join(["kubectl", *second["words"][: second["words"].index("-f")]])
+    for guide in ("README.md", "deploy/kubernetes/README.md"):
+        if not re.search(rf"^{command} -k DIR/", (ROOT / guide).read_text(), re.MULTILINE):
+            raise Wrong(f"{guide} applies otherwise than {command!r}")
+    for owner in ("kubectl-rollout", "kubectl-client-side-apply"):
+        scene.says["owner"] = owner
+        scene.expect(f"after {owner}", 0, "production runs", "apply", "production", IMAGE)
+    scene.says["owner"] = "deploy-rollout"
 
     for what, image in (
         ("a tag", "registry.acme.dev/team/blueprint-decoder:1.0.0"),
@@ -240,14 +263,16 @@ def applied(folder: Path) -> None:
     for what, fails, words, applies in (
         ("what the cluster refuses", "--dry-run=server", "failed", 1),
         ("what cannot be applied", "apply", "failed", 1),
+        ("what breaks off halfway", "apply .* -f -$", "Rollback", 2),
         ("pods that do not come up", "rollout status", "Rollback", 2),
+        ("a Valkey that does not", "rollout status statefulset", "Rollback", 2),
     ):
         scene.says["fails"] = {fails: 1}
         scene.expect(what, 1, words, "apply", "production", IMAGE)
         if len(scene.asked("apply")) != applies:
             raise Wrong(f"{what}: {scene.diary}")
-    if not scene.asked("get events"):
-        raise Wrong("nobody is shown why pods do not come up")
+        if bool(scene.asked("get events")) != (words == "Rollback"):
+            raise Wrong(f"{what}: nobody is shown why, or without need: {scene.diary}")
     scene.says["fails"] = {}
 
     overlay = "deploy/kubernetes/overlays/production/kustomization.yaml"
@@ -345,53 +370,101 @@ def in_the_stack(stack: dict[str, Any], folder: Path) -> None:
         raise Wrong("the forward did not break")
 
 
+def told_before(folder: Path) -> None:
+    """What a promotion would change, to whoever approves it and has no rights there."""
+    runs: dict[str, Any] = {}
+    with answering(runs) as (url, seen):
+        scene = Scene(folder / "told", url=url)
+        scene.write("deploy/diff.sh", (ROOT / "deploy/diff.sh").read_text())
+        (scene.root / "deploy/diff.sh").chmod(0o755)
+
+        def git(*words: str) -> str:
+            who = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false")
+            argv = ["git", "-C", scene.root, *who, *words]
+            return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
+
+        git("init", "--quiet")
+        git("add", ".")
+        git("commit", "--quiet", "--message", "before")
+        before = git("rev-parse", "HEAD")
+        runs["commit"] = before
+        scene.expect("what runs already", 0, "\nnothing\n", "diff", "production")
+        base = "deploy/kubernetes/base/deployment.yaml"
+        scene.change(base, "name: decoder,", "name: decoder, tty: true,")
+        scene.expect("what is not committed", 0, "\nnothing\n", "diff", "production")
+        git("commit", "--quiet", "--all", "--message", "after")
+        for commit in (before, before[:12]):
+            runs["commit"] = commit
+            scene.expect("what it changes", 0, "tty: true\n", "diff", "production")
+        if scene.asked("config") or not all(path == "/health" for path, _ in seen):
+            raise Wrong(f"more than its health is asked: {scene.diary}, {seen}")
+        for what, answer, words in (
+            ("a commit that git has not", {"commit": "f" * 40}, "in this clone"),
+            ("no commit", {"commit": "unknown"}, "says the commit is 'unknown'"),
+            ("a word of git", {"commit": "--help"}, "says the commit is"),
+            ("another page", {}, "KeyError"),
+        ):
+            runs.clear()
+            runs.update(answer)
+            scene.expect(what, 1, words, "diff", "production")
+    scene.expect("nobody there", 1, "cannot be told", "diff", "production")
+    scene.expect("another place", 1, "no environment", "diff", "moon")
+
+
+def values_of(who: str) -> Callable[[str], str]:
+    count = itertools.count()
+    known = {
+        "registry.example.com": f"registry.{who}.dev/team",
+        "kubernetes.example.com": f"api.{who}.dev",
+    }
+    return lambda name: known.get(name, f"value-{next(count)}.{who}.dev")
+
+
 def what_is_shipped(folder: Path) -> None:
-    """This repository's own overlays and environments, with every placeholder filled in."""
+    """This repository's own overlays and environments, with every placeholder filled in, and once
+    more where somebody has filled them in otherwise before."""
     root = folder / "shipped"
     for tree in ("deploy", "dashboards", "config"):
         skipped = shutil.ignore_patterns("node_modules", "__pycache__")
         shutil.copytree(ROOT / tree, root / tree, ignore=skipped)
     (root / ".github").mkdir()
     shutil.copy(ROOT / ".github/CODEOWNERS", root / ".github/CODEOWNERS")
-    count = 0
-
-    def value(row: re.Match[str]) -> str:
-        nonlocal count
-        count += 1
-        known = {
-            "registry.example.com": "registry.acme.dev/team",
-            "kubernetes.example.com": "api.acme.dev",
-        }
-        return f"| `{row[1]}` |{row[2]}| {known.get(row[1], f'value-{count}.acme.dev')} |"
-
     runbook = (ROOT / "RUNBOOK.md").read_text()
-    (root / "RUNBOOK.md").write_text(re.sub(r"(?m)^\| `([^`]+)` \|([^|]*)\| \|$", value, runbook))
     scene = Scene.__new__(Scene)
     scene.root, scene.told = root, ""
     scene.write("bin/kubectl", KUBECTL)
     (root / "bin/kubectl").chmod(0o755)
-    scene.says = {"real": REAL, "server": "https://api.acme.dev", "fails": {}, "lasts": 0}
-    overlay = "deploy/kubernetes/overlays/production/kustomization.yaml"
-    if not (root / overlay).is_file():
-        raise Wrong(f"there is no {overlay}")
-    # Other images than ours were chosen.
-    for path in (root / overlay).parents[1].glob("*/kustomization.yaml"):
-        path.write_text(path.read_text().replace("0" * 64, "ab" * 32))
-    scene.expect("what is shipped", 0, f"production runs {IMAGE}", "apply", "production", IMAGE)
-    manifests = scene.asked("apply")[-1]["given"]
-    if re.search(r"image: (?!\S+@sha256:[0-9a-f]{64}$)", manifests, re.MULTILINE):
-        raise Wrong("an image without a digest is applied")
+    scene.says = {"real": REAL, "fails": {}, "owner": "deploy-rollout", "lasts": 0}
+    overlays = list((root / "deploy/kubernetes/overlays").glob("*/kustomization.yaml"))
+    if len(overlays) != 2:
+        raise Wrong(f"other overlays than two: {overlays}")
+    for who in ("ours", "theirs"):
+        runbook = with_values(runbook, values_of(who))
+        scene.write("RUNBOOK.md", runbook)
+        # Other images than ours were chosen.
+        for path in overlays:
+            path.write_text(re.sub(r"sha256:[0-9a-f]{64}", "sha256:" + 32 * "ab", path.read_text()))
+        scene.says["server"] = f"https://api.{who}.dev"
+        image = f"registry.{who}.dev/team/blueprint-decoder@{DIGEST}"
+        what = f"what is shipped, with {who}"
+        scene.expect(what, 0, f"production runs {image}", "apply", "production", image)
+        manifests = scene.asked("apply")[-1]["given"]
+        if re.search(r"image: (?!\S+@sha256:[0-9a-f]{64}$)", manifests, re.MULTILINE):
+            raise Wrong("an image without a digest is applied")
+        if "Namespace" in re.findall(r"(?m)^kind: (\S+)$", manifests):
+            raise Wrong("a namespace is applied: no pipeline may, an administrator does")
 
 
 class Answers(http.server.BaseHTTPRequestHandler):
-    """An issuer of tokens and the API of a cluster, both."""
+    """An issuer of tokens, the API of a cluster, and the health of what runs there."""
 
     answer: Any = None
     seen: list[tuple[str, str | None]]
 
     def do_GET(self) -> None:
         self.seen.append((self.path, self.headers["Authorization"]))
-        body = json.dumps(self.answer if "token" in self.path else {"major": "1"}).encode()
+        is_told = self.path == "/health" or "token" in self.path
+        body = json.dumps(self.answer if is_told else {"major": "1"}).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -499,6 +572,7 @@ def main() -> int:
         folder = Path(name)
         try:
             applied(folder)
+            told_before(folder)
             identified(folder)
             (folder / "up").mkdir()
             with smoke.stack(folder / "up") as stack:
