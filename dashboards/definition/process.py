@@ -18,7 +18,7 @@ from .panels import (
 MEMORY = "process_resident_memory_bytes / process_memory_limit_bytes"
 DESCRIPTORS = "process_open_fds / process_max_fds"
 THROTTLED = ratio(rate("process_cpu_throttled_periods_total"), rate("process_cpu_periods_total"))
-NODE = 'job="node", fstype!~"tmpfs|ramfs|squashfs|iso9660|overlay"'
+NODE = 'job=~"node|node-exporter", fstype!~"tmpfs|ramfs|squashfs|iso9660|overlay"'
 FREE = f"node_filesystem_avail_bytes{{{NODE}}} / node_filesystem_size_bytes{{{NODE}}}"
 NO_QUOTA = "no limit on processors"
 

@@ -434,8 +434,13 @@ MUTATIONS = [
     ),
     *spoilt(
         "names",
+        NAMESPACE,
+        ("  name: blueprint-decoder\n", "  name: decoder\n", "there is .'decoder'"),
+    ),
+    *spoilt(
+        "confined",
         PRODUCTION,
-        ("namespace: blueprint-decoder\n", "namespace: decoder\n", "there is .'decoder'"),
+        ("namespace: blueprint-decoder\n", "namespace: decoder\n", "objects are in"),
     ),
     *spoilt(
         "names",

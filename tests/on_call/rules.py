@@ -71,8 +71,8 @@ EQUIVALENT = {
     'DecoderCpuThrottled: 22. process_cpu_periods_total{job="decoder"} is gone': PAIRED,
     'DecoderDescriptorsHigh: 5. process_open_fds{job="decoder"} is gone': PAIRED,
     'DecoderDescriptorsHigh: 8. process_max_fds{job="decoder"} is gone': PAIRED,
-    'DecoderDiskFilling: 5. node_filesystem_avail_bytes{job="node"} is gone': PAIRED,
-    'DecoderDiskFilling: 16. node_filesystem_size_bytes{job="node"} is gone': PAIRED,
+    'DecoderDiskFilling: 5. node_filesystem_avail_bytes{job=~"node|node-exporter"} is gone': PAIRED,
+    'DecoderDiskFilling: 18. node_filesystem_size_bytes{job=~"node|node-exporter"} is gone': PAIRED,
     'DecoderMemoryHigh: 5. process_resident_memory_bytes{job="decoder"} is gone': PAIRED,
     'DecoderMemoryHigh: 8. process_memory_limit_bytes{job="decoder"} is gone': PAIRED,
 }
