@@ -232,15 +232,15 @@ def applied(folder: Path) -> None:
     waits = ("deployment/blueprint-decoder", "statefulset/blueprint-decoder-valkey")
     if status != [f"-n decoder-here rollout status {workload}" for workload in waits]:
         raise Wrong(f"it does not wait, or for something else: {status}")
+    for owner in ("kubectl-rollout", "kubectl-client-side-apply"):
+        scene.says["owner"] = owner
+        scene.expect(f"after {owner}", 0, "production runs", "apply", "production", IMAGE)
+    scene.says["owner"] = "deploy-rollout"
     # By hand it is the same owner, and the same truth.
     command = " ".join(["kubectl", *second["words"][: second["words"].index("-f")]])
     for guide in ("README.md", "deploy/kubernetes/README.md"):
         if not re.search(rf"^{command} -k DIR/", (ROOT / guide).read_text(), re.MULTILINE):
             raise Wrong(f"{guide} applies otherwise than {command!r}")
-    for owner in ("kubectl-rollout", "kubectl-client-side-apply"):
-        scene.says["owner"] = owner
-        scene.expect(f"after {owner}", 0, "production runs", "apply", "production", IMAGE)
-    scene.says["owner"] = "deploy-rollout"
 
     for what, image in (
         ("a tag", "registry.acme.dev/team/blueprint-decoder:1.0.0"),
