@@ -59,20 +59,22 @@ impl Members {
         roster: &Roster,
         before: Option<&Callers>,
     ) -> Result<Callers, Vec<String>> {
-        let members = roster.tenants.iter().map(|entry| self.member(entry, before));
-        let (members, faults): (Vec<_>, Vec<_>) = members.partition(Result::is_ok);
+        let tenants = roster.tenants.iter().map(|entry| self.tenant(entry, before));
+        let (tenants, faults): (Vec<_>, Vec<_>) = tenants.partition(Result::is_ok);
         let faults: Vec<String> = faults.into_iter().filter_map(Result::err).collect();
         if !faults.is_empty() {
             return Err(faults);
         }
-        let members = members.into_iter().filter_map(Result::ok).collect();
+        // From here on nothing fails, so nobody is counted who is not there.
+        let tenants = roster.tenants.iter().zip(tenants.into_iter().filter_map(Result::ok));
+        let members = tenants.map(|(entry, tenant)| self.member(entry, tenant, before)).collect();
         Ok(Callers { keyring: Keyring::new(roster, before.map(|before| &before.keyring)), members })
     }
 
-    fn member(&self, entry: &TenantEntry, before: Option<&Callers>) -> Result<Arc<Member>, String> {
-        let Usual { requests_per_minute, burst, replicas, max_document_bytes } = self.usual;
+    fn tenant(&self, entry: &TenantEntry, before: Option<&Callers>) -> Result<Tenant, String> {
         let TenantEntry { name, .. } = entry;
         let before = before.and_then(|before| before.member(name));
+        let max_document_bytes = self.usual.max_document_bytes;
         let (caller, switch) = self.known(name);
         let settings = TenantSettings {
             name: name.clone(),
@@ -85,18 +87,22 @@ impl Members {
             allow: entry.allow.clone(),
         };
         let tenant = self.decoding.decoder.tenant(settings, before.as_ref().map(|of| &*of.tenant));
-        let tenant = tenant.map_err(|error| format!("tenant {name}: {error}"))?;
+        tenant.map_err(|error| format!("tenant {name}: {error}"))
+    }
+
+    fn member(&self, entry: &TenantEntry, tenant: Tenant, before: Option<&Callers>) -> Arc<Member> {
+        let Usual { requests_per_minute, burst, replicas, .. } = self.usual;
         let rate = Gcra::new(
             entry.requests_per_minute.unwrap_or(requests_per_minute),
             entry.burst.unwrap_or(burst),
         );
         let terms = Terms { rate, decodes_per_day: entry.decodes_per_day };
-        let counted = match &before {
+        let counted = match before.and_then(|before| before.member(&tenant.name)) {
             Some(before) => Arc::clone(&before.counted),
-            None => self.metrics.callers.tenant(name),
+            None => self.metrics.callers.tenant(&tenant.name),
         };
         let (tenant, terms) = (Arc::new(tenant), Agreed::new(terms, replicas));
-        Ok(Arc::new(Member { tenant, terms, counted }))
+        Arc::new(Member { tenant, terms, counted })
     }
 
     fn known(&self, name: &str) -> (Caller, Switch) {

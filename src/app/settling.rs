@@ -7,18 +7,23 @@ pub(super) const SHORT: Duration = Duration::from_millis(100);
 /// and what does not look as if it were, when it has stood so long.
 pub(super) const LONG: Duration = Duration::from_millis(550);
 
+/// What has changed for so long without a rest may go on for ever.
+const RESTLESS: Duration = Duration::from_secs(5);
+
 /// Watches what changes, and says when it is to be judged anew. Half of what is being written
 /// may look like a whole.
 pub(super) struct Settling<T> {
     judged: T,
     /// What is there instead, and since when.
     seen: Option<(T, Instant)>,
+    /// Since when there is something else.
+    changing: Option<Instant>,
 }
 
 impl<T: PartialEq + Clone> Settling<T> {
     /// This was judged.
     pub(super) fn new(judged: T) -> Self {
-        Self { judged, seen: None }
+        Self { judged, seen: None, changing: None }
     }
 
     /// What was judged last.
@@ -29,6 +34,11 @@ impl<T: PartialEq + Clone> Settling<T> {
     /// Whether nothing else is there than was judged.
     pub(super) fn is_settled(&self) -> bool {
         self.seen.is_none()
+    }
+
+    /// Whether there has been something else for long, and it has not stood still.
+    pub(super) fn is_restless(&self, now: Instant) -> bool {
+        self.changing.is_some_and(|since| now.duration_since(since) >= RESTLESS)
     }
 
     /// This was judged by now.
@@ -47,9 +57,10 @@ impl<T: PartialEq + Clone> Settling<T> {
         now: Instant,
     ) -> bool {
         if *there == self.judged {
-            self.seen = None;
+            (self.seen, self.changing) = (None, None);
             return once_more;
         }
+        self.changing.get_or_insert(now);
         match &self.seen {
             Some((seen, since)) if seen == there => {
                 now.duration_since(*since) >= if is_whole { SHORT } else { LONG }
@@ -102,5 +113,20 @@ mod tests {
         check("old and new", true, true, 2950, false);
         check("old and new", true, true, 3049, false);
         check("old and new", true, true, 3050, true);
+    }
+
+    #[test]
+    fn what_never_stands_still_is_known_to() {
+        let (start, mut settling) = (Instant::now(), Settling::new(0));
+        let mut look = |there, milliseconds| {
+            let now = start + Duration::from_millis(milliseconds);
+            assert!(!settling.is_due(&there, true, false, now), "{milliseconds}");
+            settling.is_restless(now)
+        };
+        for at in 1..60 {
+            assert_eq!(look(at, 90 * at), 90 * (at - 1) >= 5000, "{at}");
+        }
+        // Back where it was, it rests.
+        assert!(!look(0, 6000) && !look(1, 6090));
     }
 }

@@ -36,6 +36,10 @@ const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// What it is called where its path is nobody's business.
 const NAME: &str = "the tenants file";
 
+/// What is said of a file that never stands still.
+const RESTLESS: &str = "it changes all the time; it is read when nobody has written to it for a \
+                        second: write it as a whole, and only when it is to change";
+
 /// The tenants file is of no use; a line each.
 #[derive(Debug)]
 pub struct Unusable(pub Vec<String>);
@@ -151,18 +155,21 @@ impl TenantsFile {
             let is_whole = looks_whole(settling.last(), &text);
             // What is wrong may be with something that the file names.
             let once_more = is_asked || again_at.is_some_and(|at| now >= at);
-            if !settling.is_due(&text, is_whole, once_more, now) {
-                continue;
-            }
-            settling.judged(text.clone());
-            let done = match text {
-                Ok(text) => {
-                    let this = Arc::clone(self);
-                    let judged = judging.run(move || this.judge(&text)).await;
-                    let judged = judged.unwrap_or_else(|error| Err(vec![named(error)]));
-                    judged.map(|judged| self.put_in_force(judged))
+            let done = if settling.is_due(&text, is_whole, once_more, now) {
+                settling.judged(text.clone());
+                match text {
+                    Ok(text) => {
+                        let this = Arc::clone(self);
+                        let judged = judging.run(move || this.judge(&text)).await;
+                        let judged = judged.unwrap_or_else(|error| Err(vec![named(error)]));
+                        judged.map(|judged| self.put_in_force(judged))
+                    }
+                    Err(faults) => Err(faults),
                 }
-                Err(faults) => Err(faults),
+            } else if settling.is_restless(now) {
+                Err(vec![format!("{NAME}: {RESTLESS}")])
+            } else {
+                continue;
             };
             again_at = done.is_err().then(|| now + TRY_AGAIN_AFTER);
             if done != last || is_asked || done.is_ok() {

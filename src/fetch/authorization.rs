@@ -39,7 +39,8 @@ impl fmt::Display for Unusable {
             Self::Unreadable(error) => write!(f, "it cannot be read: {error}"),
             Self::Empty => f.write_str("it is empty; write the value of the header into it"),
             Self::NoValue => f.write_str(
-                "it holds more than the value of a header: one line of visible ASCII, such as \"Bearer ...\"",
+                "it holds more than the value of a header: one line of visible ASCII, such as \
+                 \"Bearer ...\"",
             ),
         }
     }

@@ -139,6 +139,34 @@ async fn what_is_no_file_changes_nothing_and_holds_nobody_up() {
 }
 
 #[tokio::test]
+async fn a_file_that_never_stands_still_is_told_of_and_read_when_it_does() {
+    let (old, new, ops) = (Key::new(), Key::new(), Key::new());
+    let (before, after) = (of(&old).staff(&ops, "operator"), of(&new).staff(&ops, "operator"));
+    let file = TenantsFile::new(&before);
+    let app = TestApp::start(&file.config()).await;
+    let flaps = async {
+        for number in 0.. {
+            let beside = file.folder().join("new");
+            fs::write(&beside, format!("{}# {number}\n", after.text())).expect("written");
+            fs::rename(&beside, file.path()).expect("renamed");
+            yield_now().await;
+        }
+    };
+
+    let refused = tokio::select! {
+        refused = app.admin_as(&ops, "POST", "/admin/reload") => refused,
+        () = flaps => unreachable!("there are numbers enough"),
+    };
+
+    let told = refused.problem(422, "invalid_request")["errors"][0]["detail"].to_string();
+    assert!(told.contains("the tenants file: it changes all the time"), "{told}");
+    assert_eq!(app.decode_as(&new, &body()).await.status, 401);
+    // Nothing is forgotten: now it rests.
+    until(&app, &new, 200).await;
+    assert_eq!(detail(&app).await["ok"], true);
+}
+
+#[tokio::test]
 async fn who_is_told_to_reload_does_so_at_once_and_says_what_came_of_it() {
     let (old, new, ops) = (Key::new(), Key::new(), Key::new());
     let file = TenantsFile::new(&of(&old).staff(&ops, "operator"));
@@ -177,10 +205,13 @@ async fn what_lacks_a_file_that_it_names_is_in_force_when_that_is_there() {
     let named = file.folder().join("authorization");
     let allow =
         format!("allow = [{{ url = \"https://a.example\", authorization_file = {named:?} }}]");
-    let roster = Roster::default().tenant("league", &allow, &[(&new, "decoder")]);
-    file.write(roster.text());
+    let roster = Roster::default().tenant("guild", "", &[]);
+    file.write(roster.tenant("league", &allow, &[(&new, "decoder")]).text());
     app.metrics_when(|metrics| metrics["decoder_config_reload_success"] == 0.0).await;
     assert_eq!(app.decode_as(&old, &body()).await.status, 200);
+    // Whoever is not there is counted nowhere.
+    let others = app.metrics().await;
+    assert!(!others.keys().any(|series| series.contains("tenant=\"guild\"")), "{others:?}");
 
     fs::write(&named, "Bearer x\n").expect("written");
 
