@@ -32,14 +32,14 @@ struct Scene {
 }
 
 /// What only one of them may be told: names, limits, markers, secrets. No part of a word that
-/// anything says by itself.
+/// anything says by itself: numbers are longer than a group of a request id, and no port.
 const ARSENALS: [&str; 10] = [
     "arsenal",
     "depot",
-    "4321",
-    "7654",
+    "76543",
+    "87654",
     "98765",
-    "5555",
+    "76001",
     "<a:",
     "cannon",
     "Basic YXJzZW5hbDpjYW5ub24=",
@@ -60,8 +60,8 @@ impl Scene {
             )
         };
         let file = format!(", authorization_file = {:?}", authorization.path());
-        let limits = "requests_per_minute = 4321\nburst = 7654\ndecodes_per_day = 98765\n\
-                      max_document_bytes = \"5555B\"\nmarkers = [{ start = \"<a:\", end = \":a>\" }]\n";
+        let limits = "requests_per_minute = 76543\nburst = 87654\ndecodes_per_day = 98765\n\
+                      max_document_bytes = \"76001B\"\nmarkers = [{ start = \"<a:\", end = \":a>\" }]\n";
         let keys = [Key::new(), Key::new()];
         let auditor = Key::new();
         let roster = Roster::default()
@@ -107,7 +107,7 @@ impl Scene {
             (json!({ "source": self.garden("/roses") }), 403),
             (json!({ "source": gone }), 424),
             (json!({ "content": "<a:cannon:a>", "cannon": 1 }), 422),
-            (json!({ "content": "x".repeat(6000) }), 413),
+            (json!({ "content": "x".repeat(80_000) }), 413),
         ] {
             assert_eq!(self.arsenal(&body).await.status, status, "{body}");
         }

@@ -20,8 +20,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "on_call"))
 
 import loopback
-from loopback import wait_for
-from manifests import BINARY, NAME, Cluster, Tree, Wrong, kept_environment, mounted_files
+from loopback import BINARY, wait_for
+from manifests import NAME, Cluster, Tree, Wrong, kept_environment, mounted_files
 
 
 def check_running(tree: Tree) -> Iterator[str]:

@@ -39,12 +39,11 @@ import kubernetes_validate
 import yaml
 from as_in_a_cluster import check_running
 from cloudcoil.models.prometheus_operator import v1 as operator
+from loopback import BINARY, ROOT
 from manifest_mutations import DOCKERFILE, GUIDE, MUTATIONS, Mutation
 from manifests import (
-    BINARY,
     MIB,
     NAME,
-    ROOT,
     SECRETS,
     Cluster,
     Object,

@@ -19,9 +19,8 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "on_call"))
 
-from loopback import ROOT
+from loopback import BINARY
 
-BINARY = ROOT / "target/release/blueprint-decoder"
 OVERLAYS = ("staging", "production")
 NAME = "blueprint-decoder"
 MIB = 1024**2

@@ -29,12 +29,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "on_call"))
 
 import loopback
-from loopback import ROOT, running, tool, wait_for
+from loopback import BINARY, ROOT, running, tool, wait_for
 
 loopback.PACKAGES |= {"nginx": "nginx-light", "openssl": "openssl", "curl": "curl"}
 os.environ["PATH"] += ":/usr/sbin"
 
-BINARY = ROOT / "target/release/blueprint-decoder"
 CONF = ROOT / "deploy/nginx/blueprint-decoder.conf"
 UNIT = ROOT / "deploy/systemd/blueprint-decoder.service"
 NAME = "decoder.example.com"
@@ -80,14 +79,7 @@ class Service:
 @contextlib.contextmanager
 def service(folder: Path, unit: str) -> Iterator[Service]:
     """The service, as the unit would start it."""
-    made = subprocess.run(
-        [BINARY, "keys", "new", "--tenant", "league", "--role", "decoder"],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    key, _, lines = made.partition("\n")
-    (folder / "tenants.toml").write_text(lines)
+    key = loopback.tenant_in(folder)
     ports = {"8080": str(loopback.free_port()), "8081": str(loopback.free_port())}
     variables = dict(re.findall(r"^Environment=(\w+)=(.*)$", unit, re.MULTILINE))
     for name, value in variables.items():

@@ -19,21 +19,20 @@ import json
 import os
 import re
 import shutil
-import ssl
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "on_call"))
 
+import loopback
 import smoke
-from loopback import ROOT, call, free_port, wait_for
+from loopback import ROOT, call, wait_for
 from placeholders import with_values
 from smoke import Wrong
 
@@ -435,20 +434,8 @@ class Answers(http.server.BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def answering(answer: Any, certificate: Path | None = None) -> Iterator[tuple[str, list[Any]]]:
     handler = type("Handler", (Answers,), {"answer": answer, "seen": []})
-    port = free_port()
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
-    scheme = "http"
-    if certificate:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate, certificate.with_suffix(".key"))
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        scheme = "https"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"{scheme}://127.0.0.1:{port}", handler.seen
-    finally:
-        server.shutdown()
-        server.server_close()
+    with loopback.serving(handler, certificate) as url:
+        yield url, handler.seen
 
 
 def certified(folder: Path) -> Path:

@@ -29,9 +29,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "on_call"))
 
 import loopback
-from loopback import LOCAL, ROOT, call, running, wait_for
+from loopback import BINARY, LOCAL, ROOT, call, running, wait_for
 
-BINARY = ROOT / "target/release/blueprint-decoder"
 OK = "ok"
 
 
@@ -101,13 +100,8 @@ def before(target: str, spoil: Spoil) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with loopback.serving(Proxy) as url:
+        yield url
 
 
 # What may be wrong, by what it is called: the check that must say so, its words, and how.

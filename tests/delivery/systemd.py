@@ -25,12 +25,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "on_call"))
 
 import loopback
-from loopback import ROOT, tool, wait_for
+from loopback import BINARY, ROOT, tool, wait_for
 
 loopback.PACKAGES |= {"podman": "podman", "systemd-analyze": "systemd", "nsenter": "util-linux"}
 
 NAME = "blueprint-decoder"
-BINARY = ROOT / f"target/release/{NAME}"
 UNIT = ROOT / f"deploy/systemd/{NAME}.service"
 CONFIG = ROOT / "config/production.toml"
 # In tenths, as systemd-analyze counts.
@@ -370,14 +369,7 @@ def at_rest(unit: str, folder: Path) -> None:
 
 
 def at_work(image: str, unit: str, folder: Path) -> None:
-    made = subprocess.run(
-        [BINARY, "keys", "new", "--tenant", "league", "--role", "decoder"],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    key, _, lines = made.partition("\n")
-    (folder / "tenants.toml").write_text(lines)
+    key = loopback.tenant_in(folder)
     with machine(image, folder) as booted:
         install(booted)
         if verified := booted.run("systemd-analyze", "verify", f"{NAME}.service"):

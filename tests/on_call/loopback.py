@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
 import json
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
+import threading
 import time
 import urllib.parse
 import urllib.request
@@ -18,6 +21,7 @@ from typing import Any, TypeVar
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCAL = ROOT / "deploy/local"
+BINARY = ROOT / "target/release/blueprint-decoder"
 sys.path.insert(0, str(LOCAL))
 
 Found = TypeVar("Found")
@@ -114,6 +118,35 @@ def running(argv: list[str], log: Path) -> Iterator[subprocess.Popen[str]]:
             program.kill()
             program.wait()
         program.stdout.close()
+
+
+@contextlib.contextmanager
+def serving(
+    handler: type[http.server.BaseHTTPRequestHandler], certificate: Path | None = None
+) -> Iterator[str]:
+    """A server of ours, by its URL; with a certificate, whose key lies beside it, over TLS."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    scheme = "http"
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, certificate.with_suffix(".key"))
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        scheme = "https"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"{scheme}://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def tenant_in(folder: Path) -> str:
+    """A tenants file with one tenant, league: its key, of role decoder."""
+    argv = [BINARY, "keys", "new", "--tenant", "league", "--role", "decoder"]
+    made = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+    key, _, lines = made.partition("\n")
+    (folder / "tenants.toml").write_text(lines)
+    return key
 
 
 @contextlib.contextmanager
