@@ -22,6 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "on_call"))
 from loopback import BINARY
 
 OVERLAYS = ("staging", "production")
+# Of Kubernetes: the oldest that is promised, and the newest.
+VERSIONS = ("1.29", "1.37")
 NAME = "blueprint-decoder"
 MIB = 1024**2
 Object = dict[str, Any]
