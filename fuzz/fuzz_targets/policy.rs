@@ -9,6 +9,8 @@ use libfuzzer_sys::fuzz_target;
 
 #[path = "../../tests/policy/naive.rs"]
 mod naive;
+#[path = "../../tests/policy/servers.rs"]
+mod servers;
 
 #[derive(Debug, Arbitrary)]
 struct Input {

@@ -89,6 +89,7 @@ pub async fn run(
         options: scan::Options::default(),
         limits: RequestLimits {
             max_request_bytes: limits.max_request_bytes,
+            max_url_bytes: config.egress.max_url_bytes,
             max_response_bytes: limits.max_response_bytes,
             max_secrets: limits.max_secrets,
             max_secret_chars: limits.max_secret_chars,
@@ -355,6 +356,7 @@ fn decoder_under(
 fn policy(config: &Config, own_listeners: Vec<SocketAddr>) -> Policy {
     let Egress { allow, deny_networks, nat64_prefixes, .. } = &config.egress;
     Policy::new(allow.clone(), deny_networks.clone(), nat64_prefixes.clone(), own_listeners)
+        .with_max_url_bytes(count(config.egress.max_url_bytes))
 }
 
 /// What fetches as the configuration says, and takes these types of content.

@@ -1,7 +1,7 @@
 //! `[egress]`: what may be fetched, from where and in what time.
 
 use super::{
-    kind::{Kind, Raw, duration, flag, number, path, quoted, socket, text},
+    kind::{Kind, Raw, duration, flag, number, path, quoted, size, socket, text},
     network,
     reader::Section,
 };
@@ -19,6 +19,8 @@ use std::{
 pub struct Egress {
     /// The rules; what none allows is denied.
     pub allow: Vec<Rule>,
+    /// The bytes of the longest URL accepted.
+    pub max_url_bytes: u64,
     /// Networks that are never reached.
     pub deny_networks: Vec<Network>,
     /// Prefixes of NAT64 in use here.
@@ -65,6 +67,7 @@ impl Egress {
         let time = || duration("1ms"..="1h");
         Self {
             allow: section.take("allow", rule().list()),
+            max_url_bytes: section.take("max_url_bytes", size("256B"..="64KiB")),
             deny_networks: section.take("deny_networks", network().list()),
             nat64_prefixes: section.take("nat64_prefixes", nat64_prefix().list()),
             max_redirects: section.take("max_redirects", number(0..=20)),

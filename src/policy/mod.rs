@@ -72,7 +72,11 @@ struct Grounds {
     /// What no rule can permit.
     addresses: Arc<Addresses>,
     blocked: Arc<Blocked>,
+    max_url_bytes: usize,
 }
+
+/// The default of `egress.max_url_bytes`; presigned URLs are a few kilobytes long.
+const MAX_URL_BYTES: usize = 8 * 1024;
 
 /// Hosts that no document may be fetched from just now.
 #[derive(Debug, Default)]
@@ -89,23 +93,30 @@ impl Policy {
     ) -> Self {
         let own_listeners = RwLock::new(own_listeners);
         let addresses = Addresses { deny_networks, nat64_prefixes, own_listeners };
-        Self::of(rules, Arc::new(addresses), Arc::default())
+        Self(Arc::new(Grounds {
+            rules: named(rules),
+            addresses: Arc::new(addresses),
+            blocked: Arc::default(),
+            max_url_bytes: MAX_URL_BYTES,
+        }))
+    }
+
+    /// The same policy, but longer URLs are refused. The default is 8 KiB.
+    pub fn with_max_url_bytes(&self, max_url_bytes: usize) -> Self {
+        let Grounds { rules, .. } = &*self.0;
+        let rules = named(rules.iter().map(|named| named.rule.clone()).collect());
+        Self(Arc::new(Grounds { rules, max_url_bytes, ..self.0.shared() }))
     }
 
     /// A policy with other rules, to which the same is forbidden, now and later.
     pub fn with_rules(&self, rules: Vec<Rule>) -> Self {
-        Self::of(rules, Arc::clone(&self.0.addresses), Arc::clone(&self.0.blocked))
+        Self(Arc::new(Grounds { rules: named(rules), ..self.0.shared() }))
     }
 
     /// The same for what is no document of a caller: no host is blocked for it.
     pub fn unblocked_with_rules(&self, rules: Vec<Rule>) -> Self {
-        Self::of(rules, Arc::clone(&self.0.addresses), Arc::default())
-    }
-
-    fn of(rules: Vec<Rule>, addresses: Arc<Addresses>, blocked: Arc<Blocked>) -> Self {
-        let named = |(place, rule): (usize, Rule)| NamedRule { name: rule.name_at(place), rule };
-        let rules = rules.into_iter().enumerate().map(named).collect();
-        Self(Arc::new(Grounds { rules, addresses, blocked }))
+        let blocked = Arc::default();
+        Self(Arc::new(Grounds { rules: named(rules), blocked, ..self.0.shared() }))
     }
 
     /// The rules in their order.
@@ -127,6 +138,7 @@ impl Policy {
 
     /// Judges the text of a URL, and the address if its host is one.
     pub fn approve(&self, source: &str) -> Result<ApprovedTarget, Denied> {
+        self.0.check_length(source)?;
         let source = Source::parse(source)?;
         let rule = self.0.rule_for(&source)?;
         if self.0.blocked.has(&source.host) {
@@ -134,6 +146,12 @@ impl Policy {
         }
         ApprovedTarget::new(source, rule, &self.0)
     }
+}
+
+/// Names the rules that have no name of their own.
+fn named(rules: Vec<Rule>) -> Vec<NamedRule> {
+    let named = |(place, rule): (usize, Rule)| NamedRule { name: rule.name_at(place), rule };
+    rules.into_iter().enumerate().map(named).collect()
 }
 
 impl Blocked {
@@ -150,6 +168,24 @@ fn blocked(shown: String) -> Denied {
 }
 
 impl Grounds {
+    /// All but the rules; addresses and blocked hosts stay the same objects.
+    fn shared(&self) -> Self {
+        let Self { addresses, blocked, max_url_bytes, .. } = self;
+        let (addresses, blocked) = (Arc::clone(addresses), Arc::clone(blocked));
+        Self { rules: Vec::new(), addresses, blocked, max_url_bytes: *max_url_bytes }
+    }
+
+    /// Refuses a URL, or the `Location` of a redirect, that is too long.
+    fn check_length(&self, url: &str) -> Result<(), Denied> {
+        let (length, max) = (url.len(), self.max_url_bytes);
+        if length <= max {
+            return Ok(());
+        }
+        Err(Denied::malformed(&format!(
+            "the URL has {length} bytes and at most {max} are accepted: use a shorter one"
+        )))
+    }
+
     /// The place of the rule that says most about a URL: the narrowest host, then the
     /// longest path, then a port; of equals the first. Else what no rule has.
     fn rule_for(&self, source: &Source) -> Result<usize, Denied> {
@@ -186,6 +222,17 @@ impl Grounds {
 
 /// `others` are the rules that came closest: they have all but what `kind` says.
 fn not_allowed(kind: DeniedKind, source: &Source, others: &[(usize, &NamedRule)]) -> Denied {
+    let begins = |(_, named): &&(usize, &NamedRule)| named.rule.has_beginning_of(source);
+    if kind == DeniedKind::Path
+        && let Some((_, named)) = others.iter().find(begins)
+    {
+        let detail = "this path is not allowed here: some servers would read it as a path outside \
+                      the allowed one; write it without control characters, full-width dots, and \
+                      `..` in any encoding";
+        let shown = without_secrets(&source.url);
+        let reason = format!("the path may lead out of that of {}: {shown}", named.name);
+        return Denied::new(kind, detail, reason);
+    }
     let scheme = if source.url.scheme() == "http" { "https" } else { "http" };
     let (what, instead) = match kind {
         DeniedKind::Scheme => (source.url.scheme(), format!("begin the URL with {scheme}://")),

@@ -1,123 +1,157 @@
 //! The path of a rule, and which paths lie below it.
 //!
-//! Servers differ in what they make of an encoded slash or dot, and in how often they
-//! decode. A path lies below a prefix if it does so for all of them.
+//! Servers differ in how often they decode a path, in what they do with path parameters,
+//! empty segments and backslashes, and in when they resolve dot segments; a proxy in front may
+//! do all of that once before. So a path is below a prefix only if it begins with it as
+//! written, and no server can read a `..` in what follows. Without a `..` no reading leads up,
+//! whatever else a server does.
 
-/// How often a path may be encoded over and over; nobody does it twice.
-const MAX_DECODINGS: usize = 4;
-
-/// The beginning of a path; ends where a segment does.
+/// The beginning of a path in normal form; it ends at a segment boundary.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Prefix(Vec<u8>);
+pub(super) struct Prefix(String);
 
 impl Prefix {
-    /// Accepts a path as the URL parser leaves it. `None`: its segments are not those
-    /// that it seems to have.
+    /// Accepts a path as the URL parser leaves it, or `None` if servers may read other
+    /// segments than it shows.
     pub(super) fn new(path: &str) -> Option<Self> {
-        let path = path.as_bytes();
-        let is_plain = decoded(path, is_structure) == path;
-        let has_gap = path.windows(2).any(|pair| pair == b"//");
-        (path.starts_with(b"/") && is_plain && !has_gap).then(|| Self(path.to_vec()))
+        let upper = path.to_ascii_uppercase();
+        let hides_structure = ["%2E", "%2F", "%5C", "//"].iter().any(|text| upper.contains(text));
+        let is_plain = path.starts_with('/') && !hides_structure && !may_lead_up(path);
+        is_plain.then(|| Self(normal_form(path)))
     }
 
-    /// The more, the narrower.
+    /// Its length in bytes: of two rules that cover a path, the longer prefix is narrower.
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether a path, as the URL parser leaves it, lies below.
+    /// Whether a path, as the URL parser leaves it, lies below in every reading.
     pub(super) fn covers(&self, path: &str) -> bool {
-        if self.0 == b"/" {
-            return true;
-        }
-        let once = decoded(path.as_bytes(), is_structure);
-        // Without resolving, too: who does not decode would look elsewhere.
-        self.begins(&once)
-            && self.begins(&resolved(&once, Gaps::Count))
-            && self.begins(&resolved(&once, Gaps::DoNotCount))
-            && parents(path.as_bytes()).is_some_and(|all| all == count_parents(&once))
+        self.0 == "/" || self.begins(path) && !may_lead_up(path)
     }
 
-    fn begins(&self, path: &[u8]) -> bool {
-        let rest = path.strip_prefix(self.0.as_slice());
-        rest.is_some_and(|rest| self.0.ends_with(b"/") || rest.is_empty() || rest.starts_with(b"/"))
+    /// Whether a path begins with the prefix as written.
+    pub(super) fn begins(&self, path: &str) -> bool {
+        let path = normal_form(path);
+        path.strip_prefix(&self.0)
+            .is_some_and(|rest| self.0.ends_with('/') || rest.is_empty() || rest.starts_with('/'))
     }
 }
 
-/// What makes segments.
-fn is_structure(byte: u8) -> bool {
-    matches!(byte, b'.' | b'/' | b'\\')
-}
-
-/// The path with those percent-encoded bytes decoded that `wanted` says, and every
-/// backslash a slash.
-fn decoded(path: &[u8], wanted: fn(u8) -> bool) -> Vec<u8> {
-    let hex = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16));
-    let mut decoded = Vec::with_capacity(path.len());
-    let mut at = 0;
-    while let Some(&byte) = path.get(at) {
-        let pair = hex(path.get(at + 1)).zip(hex(path.get(at + 2)));
-        let code = pair.and_then(|(high, low)| u8::try_from(high * 16 + low).ok());
-        let byte = match code.filter(|code| byte == b'%' && wanted(*code)) {
-            Some(code) => {
-                at += 2;
-                code
+/// The path as RFC 3986 compares it: unreserved characters decoded, hex digits in upper case.
+fn normal_form(path: &str) -> String {
+    let mut normal = String::with_capacity(path.len());
+    let mut rest = path;
+    while let Some(at) = rest.find('%') {
+        let (before, escape) = rest.split_at(at);
+        normal.push_str(before);
+        let code = escape.get(1..3).and_then(|digits| hex(digits.as_bytes()));
+        rest = match code {
+            Some(code) if code.is_ascii_alphanumeric() || b"-._~".contains(&code) => {
+                normal.push(char::from(code));
+                &escape[3..]
             }
-            None => byte,
+            Some(_) => {
+                normal.push_str(&escape[..3].to_ascii_uppercase());
+                &escape[3..]
+            }
+            None => {
+                normal.push('%');
+                &escape[1..]
+            }
         };
-        decoded.push(if byte == b'\\' { b'/' } else { byte });
-        at += 1;
+    }
+    normal + rest
+}
+
+/// Whether some server could read a `..` in a path, or bytes that servers disagree about.
+fn may_lead_up(path: &str) -> bool {
+    let bytes = fully_decoded(path);
+    if is_overlong(&bytes) || has_unicode_escape(&bytes) {
+        return true;
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    text.contains(|c: char| c.is_control() || is_other_dot(c))
+        || text.split(is_separator).any(is_parent)
+}
+
+/// Percent-decodes again and again until nothing is left to decode, in linear time.
+fn fully_decoded(path: &str) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(path.len());
+    for byte in path.bytes() {
+        decoded.push(byte);
+        // A decoded byte can complete another escape: `%25` and `2e`, `%%32` and `e`.
+        while let [.., b'%', high, low] = decoded[..]
+            && let Some(code) = hex(&[high, low])
+        {
+            decoded.truncate(decoded.len() - 3);
+            decoded.push(code);
+        }
     }
     decoded
 }
 
-/// Whether an empty segment is one: some servers drop them first, and then a parent is one
-/// further up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Gaps {
-    Count,
-    DoNotCount,
+/// The byte that two hexadecimal digits stand for.
+fn hex(digits: &[u8]) -> Option<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let &[high, low] = digits else { return None };
+    u8::try_from(digit(high)? * 16 + digit(low)?).ok()
 }
 
-/// The path without dot segments.
-fn resolved(path: &[u8], gaps: Gaps) -> Vec<u8> {
-    let mut kept: Vec<&[u8]> = Vec::new();
-    let mut is_folder = false;
-    // Before the first slash there is nothing.
-    let segments = path.strip_prefix(b"/").unwrap_or(path).split(|byte| *byte == b'/');
-    for segment in segments {
-        is_folder = true;
-        if is_parent(segment) {
-            kept.pop();
-        } else if segment != b"." && (gaps == Gaps::Count || !segment.is_empty()) {
-            kept.push(segment);
-            is_folder = false;
+/// Whether there is UTF-8 that is longer than needed: some decoders read `%c0%ae` as a dot.
+///
+/// Some also skip the check that the second byte continues the first, so that `%c0%2e` is
+/// a dot to them.
+fn is_overlong(bytes: &[u8]) -> bool {
+    bytes.windows(2).any(|pair| match pair {
+        [0xc0 | 0xc1, 0x80..=0xbf | b'.' | b'/' | b'\\'] => true,
+        [0xe0, 0x80..=0x9f] | [0xf0, 0x80..=0x8f] | [0xf8, 0x80..=0x87] | [0xfc, 0x80..=0x83] => {
+            true
         }
-    }
-    let end: &[u8] = if is_folder && !kept.is_empty() { b"/" } else { b"" };
-    [b"/", kept.join(&b'/').as_slice(), end].concat()
+        _ => false,
+    })
 }
 
-/// Some servers take what follows a semicolon for a parameter of the segment.
-fn is_parent(segment: &[u8]) -> bool {
-    segment.split(|byte| *byte == b';').next() == Some(b"..")
+/// Whether there is a `%uXXXX`, which Microsoft's servers decode.
+fn has_unicode_escape(bytes: &[u8]) -> bool {
+    bytes.windows(6).any(|six| {
+        six[0] == b'%'
+            && matches!(six[1], b'u' | b'U')
+            && six[2..].iter().all(u8::is_ascii_hexdigit)
+    })
 }
 
-fn count_parents(path: &[u8]) -> usize {
-    path.split(|byte| *byte == b'/').filter(|segment| is_parent(segment)).count()
+/// A character that compatibility mappings turn into one or two full stops.
+fn is_other_dot(c: char) -> bool {
+    matches!(c, '\u{2024}' | '\u{2025}' | '\u{fe52}' | '\u{ff0e}')
 }
 
-/// How many parents there are when nothing is left to decode. `None`: something is.
-fn parents(path: &[u8]) -> Option<usize> {
-    let mut path = decoded(path, |_| true);
-    for _ in 0..MAX_DECODINGS {
-        let next = decoded(&path, |_| true);
-        if next == path {
-            return Some(count_parents(&path));
-        }
-        path = next;
-    }
-    None
+/// A slash or backslash, or what compatibility mappings turn into one.
+fn is_separator(c: char) -> bool {
+    matches!(
+        c,
+        '/' | '\\'
+            | '\u{2044}'
+            | '\u{2215}'
+            | '\u{2216}'
+            | '\u{29f5}'
+            | '\u{29f8}'
+            | '\u{fe68}'
+            | '\u{ff0f}'
+            | '\u{ff3c}'
+    )
+}
+
+/// Whether a segment is `..` to some server: without its parameters, a query or a fragment
+/// that decoding revealed, and the blanks that some file systems ignore.
+fn is_parent(segment: &str) -> bool {
+    let ends = |c: char| matches!(c, ';' | '?' | '#' | '\u{ff1b}');
+    let is_blank = |c: char| c.is_whitespace() || c == '+';
+    let name = segment.split(ends).next().unwrap_or_default();
+    let dots = name.chars().filter(|c| *c == '.').count();
+    let has_blanks = name.contains(is_blank);
+    let is_dots = name.chars().all(|c| c == '.' || is_blank(c));
+    is_dots && (dots == 2 || dots > 2 && has_blanks)
 }
 
 #[cfg(test)]
@@ -130,13 +164,14 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_ends_where_a_segment_does() {
+    fn a_prefix_ends_at_a_segment_boundary() {
         check("/", "/", true);
         check("/", "/anything/%252e%252e/", true);
         check("/a/b", "/a/b", true);
         check("/a/b", "/a/b/", true);
         check("/a/b", "/a/b/c", true);
         check("/a/b", "/a/bc", false);
+        check("/a/b", "/a/b;c", false);
         check("/a/b", "/a", false);
         check("/a/b", "/a/", false);
         check("/a/b/", "/a/b/", true);
@@ -150,57 +185,107 @@ mod tests {
     }
 
     #[test]
-    fn encoded_dots_and_slashes_are_decoded_for_the_comparison() {
-        check("/a/", "/a%2fb", true);
-        check("/a/", "/a%2Fb", true);
-        check("/a/", "/a%5cb", true);
+    fn a_prefix_is_compared_in_normal_form() {
+        for prefix in ["/%c3%bc/", "/%C3%BC/", "/%c3%Bc/"] {
+            check(prefix, "/%c3%bc/x", true);
+            check(prefix, "/%C3%BC/x", true);
+            check(prefix, "/%C3%BD/x", false);
+        }
+        for prefix in ["/~user/", "/%7Euser/", "/%7euser/", "/~%75ser/"] {
+            check(prefix, "/~user/x", true);
+            check(prefix, "/%7Euser/x", true);
+            check(prefix, "/%7e%75%73er/x", true);
+            check(prefix, "/%257Euser/x", false);
+        }
         check("/a.b/", "/a%2eb/c", true);
-        check("/a/", "/a/x%2f..%2fb", true);
-        check("/a/", "/a/.%2fb", true);
-        check("/a/", "/a/..%2fb", false);
-        check("/a/", "/a/..%2f", false);
-        check("/a/", "/a/..%5cb", false);
-        check("/a/", "/a/%2e%2e%2fb", false);
-        check("/a/", "/a%2f..%2fb", false);
-        check("/a/", "/a/x%2f..%2f..%2fb", false);
-        check("/a", "/a/..%2fab", false);
-        check("/a/", "/a/%41", true);
-        check("/A/", "/%41/b", false);
+        check("/A/", "/%41/b", true);
+        check("/a%20b/", "/a%20b/c", true);
+        // Reserved characters and their escapes may name different resources.
+        check("/a@b/", "/a%40b/c", false);
+        check("/a%40b/", "/a@b/c", false);
+        check("/a%b/", "/a%b/c", true);
+        check("/a%/", "/a%/%", true);
     }
 
     #[test]
-    fn a_way_into_the_prefix_through_dots_is_none() {
+    fn the_prefix_itself_is_read_as_written() {
+        check("/a/", "/a%2fb", false);
+        check("/a/", "/a%5cb", false);
         check("/a/", "/b%2f..%2fa/c", false);
         check("/a/", "/b/..%2fa/c", false);
         check("/a/", "/.%2fa/c", false);
     }
 
     #[test]
-    fn empty_segments_and_parameters_hide_no_parent() {
-        check("/a/", "/a/%2f..%2fb", false);
-        check("/a/", "/a//..%2fb", false);
-        check("/a/", "/a/..%2f/a/", false);
-        check("/a/", "/a/b%2f..%2f/c", true);
-        check("/a/", "/a/..;x/b", false);
-        check("/a/", "/a/..;/b", false);
-        check("/a/", "/a/..%3b/b", false);
-        check("/a/", "/a/b;x/c", true);
-        check("/a/", "/a/b/..;x/c", true);
+    fn encoded_dots_and_slashes_lead_nowhere_else() {
+        check("/a/", "/a/..%2fb", false);
+        check("/a/", "/a/..%2f", false);
+        check("/a/", "/a/..%5cb", false);
+        check("/a/", "/a/%2e%2e%2fb", false);
+        check("/a/", "/a/x%2f..%2f..%2fb", false);
+        check("/a/", "/a/%252e%252e/b", false);
+        check("/a/", "/a/..%25252fb", false);
+        check("/a/", "/a/%25%32%65%25%32%65/b", false);
+        check("/a/", "/a/%%32%65./b", false);
+        check("/a/", &format!("/a/%{}2e./b", "25".repeat(1000)), false);
     }
 
     #[test]
-    fn what_is_encoded_twice_hides_no_parent() {
-        check("/a/", "/a/%252e%252e/b", false);
-        check("/a/", "/a/%252e%252e%252fb", false);
-        check("/a/", "/a/..%252fb", false);
-        check("/a/", "/a/%25252e%25252e/b", false);
-        check("/a/", "/a/%25%32%65%25%32%65/b", false);
-        check("/a/", "/a/x%25252fb/..%252f..%252fc", false);
-        check("/a/", "/a/b/%252e%252e/c", false);
-        check("/a/", "/a/100%25", true);
-        check("/a/", "/a/%25zz%", true);
-        check("/a/", "/a/%252fb", true);
-        check("/a/", "/a/%25252525252525252e", false);
+    fn parameters_and_empty_segments_hide_no_parent() {
+        check("/a/", "/a/;/..;/b", false);
+        check("/a/", "/a/.;/..;/b", false);
+        check("/a/", "/a/;v=1/..;v=1/b", false);
+        check("/a/", "/a/;/..%2fb", false);
+        check("/a/", "/a/%3b/..;/b", false);
+        check("/a/", "/a/%252e/..%2fb", false);
+        check("/a/", "/a/%252f/..%2fb", false);
+        check("/a/", "/a/%2f..%2fb", false);
+        check("/a/", "/a//..%2fb", false);
+        check("/a/", "/a/..%3bx/b", false);
+        check("/a/", "/a/..%253bx/b", false);
+        check("/a/", "/a/..%3fx/b", false);
+        check("/a/", "/a/..%23x/b", false);
+        check("/a", "/a/..;/ab", false);
+    }
+
+    #[test]
+    fn what_servers_disagree_about_is_not_below() {
+        for segment in [
+            "..%00",
+            "x%00",
+            "x%0a",
+            "x%7f",
+            "x%c2%85",
+            "..%20",
+            "%20..",
+            ".%20.",
+            "..%20.",
+            "..+",
+            "..%c2%a0",
+            "%c0%ae%c0%ae",
+            "%c0%2e",
+            "%c1%9c",
+            "x%c0%af",
+            "%e0%80%ae",
+            "%f0%80%80%ae",
+            "%f8%80%80%80%ae",
+            "%fc%80%80%80%80%ae",
+            "%25c0%25ae",
+            "%u002e",
+            "%U002E%u002e",
+            "%25u002e",
+            "%u00%32e",
+            "%ef%bc%8e%ef%bc%8e",
+            "%e2%80%a5",
+            "%e2%80%a4",
+            "..%ef%bc%8fb",
+            "..%e2%88%95b",
+            "..%ef%bc%9bb",
+        ] {
+            check("/a/", &format!("/a/{segment}"), false);
+            check("/a/", &format!("/a/{segment}/b"), false);
+            check("/", &format!("/a/{segment}/b"), true);
+        }
     }
 
     #[test]
@@ -211,11 +296,15 @@ mod tests {
         check("/", true);
         check("/a/b/", true);
         check("/a.b/%C3%BC", true);
+        check("/a;v=1/", true);
         check("", false);
         check("a", false);
         check("/a//b", false);
         check("/a%2fb", false);
         check("/a%2Eb", false);
         check("/a%5cb", false);
+        check("/..;/b", false);
+        check("/a%252f..%252fb", false);
+        check("/a%00b", false);
     }
 }

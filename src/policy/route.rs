@@ -58,6 +58,7 @@ impl Route {
     fn next(&self, location: &str) -> Result<ApprovedTarget, Denied> {
         let here = self.target.url();
         let no_url = || self.astray("the source redirects to what is no URL");
+        self.target.grounds().check_length(location).map_err(|_| no_url())?;
         // As from a caller, nothing is mended.
         check_text(location).map_err(|_| no_url())?;
         // One that names a host is held to what holds for the URL of a caller.
@@ -136,7 +137,7 @@ mod tests {
         check("/a b", Err(DeniedKind::Redirect));
         check("\\\\evil.example", Err(DeniedKind::Redirect));
         check("https://", Err(DeniedKind::Redirect));
-        check(&"x".repeat(3000), Err(DeniedKind::Redirect));
+        check(&"x".repeat(9000), Err(DeniedKind::Redirect));
         check("", Err(DeniedKind::Redirect));
         check("#elsewhere", Err(DeniedKind::Redirect));
     }

@@ -126,6 +126,11 @@ impl Rule {
         self.prefix.covers(source.url.path())
     }
 
+    /// Whether the path begins with that of the rule, whatever servers make of the rest.
+    pub(super) fn has_beginning_of(&self, source: &Source) -> bool {
+        self.prefix.begins(source.url.path())
+    }
+
     /// Orders rules that cover the same URL: the greater says more about it.
     pub(super) fn narrowness(&self) -> (usize, usize, bool) {
         let host = match &self.host {

@@ -147,7 +147,7 @@ async fn the_service_does_not_fetch_from_itself() {
 #[tokio::test]
 async fn what_is_no_url_is_a_fault_of_the_request() {
     let app = TestApp::start("").await;
-    let long = format!("https://source.test/{}", "x".repeat(2048));
+    let long = format!("https://source.test/{}", "x".repeat(8192));
     let sources = [
         "",
         "source.test",

@@ -3,6 +3,8 @@
 #![allow(clippy::expect_used)]
 
 mod naive;
+mod paths;
+mod servers;
 
 use proptest::{collection::vec, prelude::*};
 

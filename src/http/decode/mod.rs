@@ -54,6 +54,8 @@ pub struct Decoding {
 pub struct RequestLimits {
     /// The bytes of a JSON request.
     pub max_request_bytes: u64,
+    /// The bytes of the URL of a document.
+    pub max_url_bytes: u64,
     /// The bytes of the secrets of one answer, as JSON.
     pub max_response_bytes: u64,
     /// Secrets.
@@ -105,7 +107,7 @@ pub(super) async fn decode(
     let asker = Asker { tenant, caller, deadline: Some(deadline), trail: &record.trail };
     let entrance = Entrance { decoder: &decoding.decoder, admitted: &admitted, asker };
     let mut place = None;
-    if is_surely_handed_over(kind, &parts.headers) {
+    if is_surely_handed_over(kind, &parts.headers, &decoding.limits) {
         match entrance.enter().await {
             Ok(taken) => place = taken,
             Err(failure) => return Ok(unread_refusal(failure, &parts, body)),
@@ -178,10 +180,12 @@ impl Entrance<'_> {
 /// Whether the request has a document in it, by its head alone: its type says so, or it is
 /// larger than the longest URL with all that may stand beside it. Such a one needs a place
 /// before any of it is read, so that to turn it away costs next to nothing.
-fn is_surely_handed_over(kind: BodyKind, headers: &HeaderMap) -> bool {
+fn is_surely_handed_over(kind: BodyKind, headers: &HeaderMap, limits: &RequestLimits) -> bool {
     match kind {
         BodyKind::Document => true,
-        BodyKind::Json => declared_length(headers).is_some_and(|said| said > LONGEST_WITH_SOURCE),
+        BodyKind::Json => {
+            declared_length(headers).is_some_and(|said| said > limits.longest_with_source())
+        }
         BodyKind::Other => false,
     }
 }
@@ -189,8 +193,15 @@ fn is_surely_handed_over(kind: BodyKind, headers: &HeaderMap) -> bool {
 /// The bytes of JSON that are not read in passing: a tenth of a millisecond, at the least.
 const HEAVY: usize = 128 * 1024;
 
-/// The bytes of a request that names its document, spaces and escapes included.
-const LONGEST_WITH_SOURCE: u64 = 16 * 1024;
+/// What a request with a `source` may have besides its URL: options, spaces and escapes.
+const BESIDES_URL: u64 = 8 * 1024;
+
+impl RequestLimits {
+    /// The bytes of a JSON request that names its document.
+    fn longest_with_source(&self) -> u64 {
+        self.max_url_bytes + BESIDES_URL
+    }
+}
 
 /// Reads the request, and the document where it is a part of it.
 async fn read(
@@ -217,7 +228,9 @@ async fn read(
     match kind {
         BodyKind::Json => {
             let cap = decoding.limits.max_request_bytes;
-            let bytes = arriving(body).whole(cap, place, LONGEST_WITH_SOURCE, entrance).await?;
+            let bytes = arriving(body)
+                .whole(cap, place, decoding.limits.longest_with_source(), entrance)
+                .await?;
             let query = parts.uri.query().filter(|query| !query.is_empty());
             let parse = || json::parse(&bytes, query, decoding, entrance.admitted, record);
             let Asked { document, options } = match bytes.len() {

@@ -94,6 +94,27 @@ fn a_machine_that_gains_an_address_does_not_fetch_from_itself_there() {
 }
 
 #[test]
+fn a_url_may_be_as_long_as_the_policy_says() {
+    let url = |bytes: usize| format!("https://a.example/{}", "x".repeat(bytes - 18));
+    let kind = |policy: &Policy, bytes| {
+        policy.approve(&url(bytes)).map(|_| ()).map_err(|denied| denied.kind)
+    };
+    let usual = policy(&["https://a.example"]);
+    let short = usual.with_max_url_bytes(100);
+    assert_eq!(kind(&usual, 8192), Ok(()));
+    assert_eq!(kind(&usual, 8193), Err(DeniedKind::MalformedUrl));
+    for policy in [&short, &short.with_rules(vec![Rule::parse("https://a.example").unwrap()])] {
+        assert_eq!(kind(policy, 100), Ok(()));
+        assert_eq!(kind(policy, 101), Err(DeniedKind::MalformedUrl));
+    }
+    let denied = short.approve(&url(101)).unwrap_err();
+    let detail = "the URL has 101 bytes and at most 100 are accepted: use a shorter one";
+    assert_eq!(denied.detail, detail);
+    let mut route = Route::new(short.approve("https://a.example/").unwrap(), 1);
+    assert_eq!(route.follow(&url(101)).unwrap_err().kind, DeniedKind::Redirect);
+}
+
+#[test]
 fn rules_have_names() {
     let mut named = Rule::parse("https://a.example").unwrap();
     named.name = Some("docs".to_owned());
@@ -216,6 +237,13 @@ fn a_denial_tells_the_caller_what_to_do_and_the_log_what_decided() {
         "this path is not allowed here: use one below a path that is allowed, or ask the operator \
          for a rule",
         "not the path of rule-1: https://a.example/y",
+    );
+    check(
+        rule,
+        "https://a.example/x/;/..;/y?s3cret",
+        "this path is not allowed here: some servers would read it as a path outside the allowed \
+         one; write it without control characters, full-width dots, and `..` in any encoding",
+        "the path may lead out of that of rule-1: https://a.example/x/;/..;/y",
     );
     check(
         &["https://*"],
