@@ -1,7 +1,7 @@
 //! Sources that the policy does not allow: refused before anything is connected to.
 
 use crate::support::{
-    app::TestApp,
+    app::{TestApp, allowing},
     upstream::{Reply, Upstream},
 };
 use serde_json::json;
@@ -65,6 +65,76 @@ async fn a_path_outside_of_the_rule_is_denied() {
         answer.discreet_problem(403, "source_denied");
     }
     assert_eq!(app.metrics().await[&format!("{EVENTS}{{kind=\"path\"}}")], 6.0);
+}
+
+#[tokio::test]
+async fn a_path_prefix_cannot_be_left_by_a_url_or_a_redirect() {
+    let upstream = Upstream::plain().await;
+    let ca = Upstream::ca_file();
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), "Bearer t0ken").expect("written");
+    // `url` is extended by a prefix, and the rule has an authorization to lose.
+    let config = allowing(&[&upstream], &ca, "").replacen(
+        "\", name = \"test\"",
+        &format!("/allowed/\", name = \"test\", authorization_file = {:?}", file.path()),
+        1,
+    );
+    let app = TestApp::start(&config).await;
+    let hostile = [
+        ";/..;/secret/s.txt",
+        ".;/..;/secret/s.txt",
+        ";v=1/..;v=1/secret/s.txt",
+        ";/..%2fsecret/s.txt",
+        "%3b/..;/secret/s.txt",
+        "%252e/..%2fsecret/s.txt",
+        "%252f/..%2fsecret/s.txt",
+        "..%00/secret/s.txt",
+        "..%20/secret/s.txt",
+        "%c0%ae%c0%ae/secret/s.txt",
+        "%u002e%u002e/secret/s.txt",
+        "%ef%bc%8e%ef%bc%8e/secret/s.txt",
+    ];
+    for (place, path) in hostile.iter().enumerate() {
+        let path = format!("/allowed/{path}");
+        let redirect = Reply::ok("").status(302).header("Location", &path);
+        upstream.on(&format!("/allowed/{place}"), redirect);
+
+        let direct = app.decode(&json!({ "source": upstream.url(&path) })).await;
+        let there = upstream.url(&format!("/allowed/{place}"));
+        let redirected = app.decode(&json!({ "source": there })).await;
+
+        direct.discreet_problem(403, "source_denied");
+        redirected.discreet_problem(403, "source_denied");
+    }
+    let requested = upstream.requests().into_iter().map(|head| head.target);
+    let expected = (0..hostile.len()).map(|place| format!("/allowed/{place}"));
+    assert_eq!(requested.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+    let events = app.metrics().await[&format!("{EVENTS}{{kind=\"path\"}}")];
+    assert_eq!(events, 2.0 * hostile.len() as f64);
+}
+
+#[tokio::test]
+async fn a_url_may_be_as_long_as_the_configuration_says() {
+    let upstream = Upstream::plain().await;
+    let app = TestApp::with_source(&upstream, "", "").await;
+    upstream.on("/x", Reply::ok("{*x*}"));
+    let strict = TestApp::with_source(&upstream, "max_url_bytes = \"300B\"", "").await;
+    let path = |bytes: usize| {
+        let path = "/x?signature=";
+        format!("{path}{}", "a".repeat(bytes - upstream.url(path).len()))
+    };
+    for (app, most) in [(&app, 8192), (&strict, 300)] {
+        let (fits, too_long) = (path(most), path(most + 1));
+
+        let fetched = app.decode(&json!({ "source": upstream.url(&fits) })).await;
+        let refused = app.decode(&json!({ "source": upstream.url(&too_long) })).await;
+
+        assert_eq!(fetched.json()["secrets"][0]["value"], "x", "{fetched:?}");
+        let problem = refused.discreet_problem(422, "invalid_request");
+        let detail = problem["errors"][0]["detail"].as_str().expect("a detail");
+        let expected = format!("the URL has {} bytes and at most {most} are accepted", most + 1);
+        assert!(detail.starts_with(&expected), "{detail}");
+    }
 }
 
 #[tokio::test]

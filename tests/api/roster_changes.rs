@@ -108,6 +108,7 @@ fn scene() -> Scene {
         max_request_bytes: 1024,
     });
     let limits = RequestLimits {
+        max_url_bytes: 8192,
         max_request_bytes: 1024,
         max_response_bytes: 1024,
         max_secrets: 10,
