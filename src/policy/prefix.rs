@@ -103,12 +103,15 @@ fn hex(digits: &[u8]) -> Option<u8> {
 /// Some also skip the check that the second byte continues the first, so that `%c0%2e` is
 /// a dot to them.
 fn is_overlong(bytes: &[u8]) -> bool {
-    bytes.windows(2).any(|pair| match pair {
-        [0xc0 | 0xc1, 0x80..=0xbf | b'.' | b'/' | b'\\'] => true,
-        [0xe0, 0x80..=0x9f] | [0xf0, 0x80..=0x8f] | [0xf8, 0x80..=0x87] | [0xfc, 0x80..=0x83] => {
-            true
-        }
-        _ => false,
+    bytes.windows(2).any(|pair| {
+        matches!(
+            pair,
+            [0xc0 | 0xc1, 0x80..=0xbf | b'.' | b'/' | b'\\']
+                | [0xe0, 0x80..=0x9f]
+                | [0xf0, 0x80..=0x8f]
+                | [0xf8, 0x80..=0x87]
+                | [0xfc, 0x80..=0x83]
+        )
     })
 }
 
