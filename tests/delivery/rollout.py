@@ -31,7 +31,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "on_call"))
 
 import loopback
+import ownership
 import smoke
+import yaml
 from loopback import ROOT, call, wait_for
 from placeholders import with_values
 from smoke import Wrong
@@ -39,7 +41,7 @@ from smoke import Wrong
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 IMAGE = f"registry.acme.dev/team/blueprint-decoder@{DIGEST}"
 SERVER = "https://kubernetes.acme.dev"
-SCRIPTS = ("placeholders", "rollout", "pin", "identity", "watch", "smoke.sh")
+SCRIPTS = ("placeholders", "managed_fields.py", "rollout", "pin", "identity", "watch", "smoke.sh")
 REAL = shutil.which("kubectl") or sys.exit("kubectl is missing: .ci/setup installs it")
 
 # What a scene says is in SCENE; what was asked goes to DIARY.
@@ -68,6 +70,23 @@ elif "apply" in words:
     if manager != [scene["owner"]] and "--force-conflicts" not in words:
         sys.exit(f"conflict with {scene['owner']}: .spec.template.spec.containers")
     print("deployment.apps/blueprint-decoder serverside-applied")
+elif asked.startswith("get -f -"):
+    if scene["live"]:
+        print(json.dumps({"items": scene["live"]}))
+elif words[0] == "patch":
+    name = json.loads(given)["metadata"]["name"]
+    (live,) = [each["metadata"] for each in scene["live"] if each["metadata"]["name"] == name]
+    def write():
+        live["resourceVersion"] = str(int(live["resourceVersion"]) + 1)
+        json.dump(scene, open(os.environ["SCENE"], "w"))
+    if scene["writes"]:
+        scene["writes"] -= 1
+        write()
+    test, replace = json.loads(words[words.index("--patch") + 1])
+    if test["value"] != live["resourceVersion"]:
+        sys.exit("The request is invalid: the server rejected our request due to an error in our request")
+    live["managedFields"] = replace["value"]
+    write()
 elif "rollout status" in asked:
     print("successfully rolled out")
 elif "get pods" in asked and "json" in words:
@@ -168,11 +187,24 @@ class Scene:
             "owner": "deploy-rollout",
             "lasts": 0,
             "pods": [],
+            # What exists; and how often somebody writes to it just before a patch.
+            "live": [],
+            "writes": 0,
         } | self.says
+        # What a scene needs itself is no change of the tree.
+        self.write(".gitignore", "bin\ndiary\nscene\n__pycache__\n")
+        self.git("init", "--quiet")
+        self.git("add", ".")
+        self.git("commit", "--quiet", "--message", "all")
 
     def write(self, path: str, text: str) -> None:
         (self.root / path).parent.mkdir(parents=True, exist_ok=True)
         (self.root / path).write_text(text)
+
+    def git(self, *words: str) -> str:
+        argv = ("git", "-c", "user.name=x", "-c", "user.email=x@acme.dev", *words)
+        done = subprocess.run(argv, cwd=self.root, check=True, stdout=subprocess.PIPE, text=True)
+        return done.stdout.strip()
 
     def change(self, path: str, old: str, new: str) -> None:
         text = (self.root / path).read_text()
@@ -184,7 +216,11 @@ class Scene:
         diary, scene = self.root / "diary", self.root / "scene"
         diary.write_text("")
         scene.write_text(json.dumps(self.says))
-        environment = {name: value for name, value in os.environ.items() if "ACTIONS" not in name}
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if "ACTIONS" not in name and not name.startswith("GITHUB_")
+        }
         environment |= {"DIARY": str(diary), "SCENE": str(scene)} | variables
         environment["PATH"] = f"{self.root / 'bin'}:{environment['PATH']}"
         done = subprocess.run(
@@ -194,6 +230,7 @@ class Scene:
             text=True,
             timeout=120,
         )
+        self.says = json.loads(scene.read_text())
         self.printed, self.told = done.stdout, done.stdout + done.stderr
         return done.returncode
 
@@ -235,12 +272,6 @@ def applied(folder: Path) -> None:
         scene.says["owner"] = owner
         scene.expect(f"after {owner}", 0, "production runs", "apply", "production", IMAGE)
     scene.says["owner"] = "deploy-rollout"
-    # By hand it is the same owner, and the same truth.
-    command = " ".join(["kubectl", *second["words"][: second["words"].index("-f")]])
-    for guide in ("README.md", "deploy/kubernetes/README.md"):
-        if not re.search(rf"^{command} -k DIR/", (ROOT / guide).read_text(), re.MULTILINE):
-            raise Wrong(f"{guide} applies otherwise than {command!r}")
-
     for what, image in (
         ("a tag", "registry.acme.dev/team/blueprint-decoder:1.0.0"),
         ("half a digest", IMAGE[:-1]),
@@ -287,6 +318,85 @@ def applied(folder: Path) -> None:
     scene.expect("a place with a gap", 1, "no value", "apply", "production", IMAGE)
     if scene.diary:
         raise Wrong(f"a cluster is asked all the same: {scene.diary}")
+
+
+def owned(folder: Path) -> None:
+    """What undo and a hand added, as a real API server has recorded it."""
+    live = ownership.recorded("deployment-after-undo-and-set-env.json")
+    patch = ownership.recorded("merge-managed-fields.patch.json")
+
+    def asked(scene: Scene) -> list[str]:
+        return [entry["words"][0] for entry in scene.diary if entry["words"][0] in PARTS]
+
+    def patches(scene: Scene) -> list[Any]:
+        return [json.loads(entry["words"][-1]) for entry in scene.asked("--type=json")]
+
+    scene = Scene(folder / "owned", says={"live": [live]})
+    arguments = ("apply", "production", IMAGE)
+    scene.expect("a deployment with other owners", 0, "production runs", *arguments)
+    # The dry run tries what the apply then does.
+    if asked(scene) != ["get", "patch", "apply", "apply"] or patches(scene) != [patch]:
+        raise Wrong(f"the owners are not merged, or not before the dry run: {scene.diary}")
+    scene.expect("one with no other owner", 0, "production runs", *arguments)
+    if asked(scene) != ["get", "apply", "apply"]:
+        raise Wrong(f"what needs no patch is patched: {scene.diary}")
+
+    scene.says |= {"live": [live], "writes": 1}
+    scene.expect("somebody writes in between", 0, "production runs", *arguments)
+    versions = [each[0]["value"] for each in patches(scene)]
+    if versions != ["2033", "2034"] or patches(scene)[1][1] != patch[1]:
+        raise Wrong(f"it is not read again: {patches(scene)}")
+    scene.says |= {"live": [live], "writes": 1000}
+    scene.expect("somebody keeps writing", 1, "somebody keeps writing", *arguments)
+    if asked(scene) != 5 * ["get", "patch"]:
+        raise Wrong(f"it goes on, or gives up at once: {asked(scene)}")
+    untouched(scene)
+
+
+PARTS = ("get", "patch", "apply")
+
+
+def marked(folder: Path) -> None:
+    """What is applied says its commit, and the history of rollouts what was applied and by whom."""
+    scene = Scene(folder / "marked")
+    commit = scene.git("rev-parse", "HEAD")
+    run = {
+        "GITHUB_RUN_ID": "7",
+        "GITHUB_SERVER_URL": "https://github.com",
+        "GITHUB_REPOSITORY": "acme/decoder",
+    }
+    for what, version, origin, variables in (
+        ("a commit", commit, "from somebody@", {"LOGNAME": "somebody"}),
+        ("a run", commit, "from https://github.com/acme/decoder/actions/runs/7", run),
+        ("a tree that was changed", f"{commit}-changed", "from ", {}),
+    ):
+        if version != commit:
+            scene.change("deploy/kubernetes/base/deployment.yaml", "image: other", "image: other ")
+        scene.expect(what, 0, "production runs", "apply", "production", IMAGE, **variables)
+        cause = f"{IMAGE} with the tree of {version}, applied {origin}"
+        for each in yaml.safe_load_all(scene.asked("apply")[-1]["given"]):
+            check_marks(each, version, cause)
+    shutil.rmtree(scene.root / ".git")
+    words = "is no checkout of git"
+    scene.expect("no commit", 1, words, "apply", "production", IMAGE)
+    untouched(scene)
+
+
+def check_marks(applied: dict[str, Any], commit: str, cause: str) -> None:
+    """Every object has the label of the commit, and the pods of the service; no selector has it."""
+    marks = {"app.kubernetes.io/version": commit}
+    if not marks.items() <= applied["metadata"]["labels"].items():
+        raise Wrong(f"{applied['kind']} has another commit than {commit}: {applied['metadata']}")
+    del applied["metadata"]["labels"]
+    if applied["kind"] == "Deployment":
+        told = applied["metadata"].pop("annotations")["kubernetes.io/change-cause"]
+        if not told.startswith(cause):
+            raise Wrong(f"the history of rollouts has {told!r}, and not {cause!r}")
+        labels = applied["spec"]["template"]["metadata"].pop("labels")
+        if not marks.items() <= labels.items():
+            raise Wrong(f"pods have another commit than {commit}: {labels}")
+    if "app.kubernetes.io/version" in (rest := json.dumps(applied)) or "change-cause" in rest:
+        raise Wrong(f"a commit stands where the next one may not change it: {applied}")
 
 
 def untouched(scene: Scene) -> None:
@@ -390,7 +500,11 @@ def what_is_shipped(folder: Path) -> None:
     scene.root, scene.told = root, ""
     scene.write("bin/kubectl", KUBECTL)
     (root / "bin/kubectl").chmod(0o755)
-    scene.says = {"real": REAL, "fails": {}, "owner": "deploy-rollout", "lasts": 0}
+    scene.says = {"real": REAL, "fails": {}, "owner": "deploy-rollout", "lasts": 0, "live": []}
+    scene.git("init", "--quiet")
+    scene.git("add", "config")
+    scene.git("commit", "--quiet", "--message", "all")
+    commit = scene.git("rev-parse", "HEAD")
     overlays = list((root / "deploy/kubernetes/overlays").glob("*/kustomization.yaml"))
     if len(overlays) != 2:
         raise Wrong(f"other overlays than two: {overlays}")
@@ -409,6 +523,8 @@ def what_is_shipped(folder: Path) -> None:
             raise Wrong("an image without a digest is applied")
         if "Namespace" in re.findall(r"(?m)^kind: (\S+)$", manifests):
             raise Wrong("a namespace is applied: no pipeline may, an administrator does")
+        for each in yaml.safe_load_all(manifests):
+            check_marks(each, commit, image)
 
 
 class Answers(http.server.BaseHTTPRequestHandler):
@@ -516,6 +632,8 @@ def main() -> int:
         folder = Path(name)
         try:
             applied(folder)
+            owned(folder)
+            marked(folder)
             identified(folder)
             (folder / "up").mkdir()
             with smoke.stack(folder / "up") as stack:

@@ -96,6 +96,7 @@ ALIASES = {"pods": "pod", "deploy": "deployment", "nodes": "node", "configmaps":
 NAMESPACE, CONTAINER = "blueprint-decoder", "decoder"
 FLAGS_WITH_VALUE = {
     "-n",
+    "-L",
     "-l",
     "-c",
     "-o",
@@ -387,6 +388,9 @@ def fault_of_kubectl(words: list[str]) -> str | None:
         return f"does not know the verb {verb!r}"
     if verb == "rollout":
         if objects[:1] and objects[0] in ROLLOUT:
+            # Repeated without it, it brings back what it has just undone.
+            if objects[0] == "undo" and "--to-revision" not in flags:
+                return "does not say which revision it goes back to"
             objects = objects[1:]
         else:
             return f"no such thing as rollout {' '.join(objects[:1])}"
@@ -719,6 +723,7 @@ def prove_the_judges(page: Page, facts: Facts) -> None:
         "kubectl -n blueprint-decoder get deployment/decoder": "no deployment 'decoder'",
         "kubectl -n default get pods": "is not about -n",
         "kubectl -n blueprint-decoder rollout unwind deployment/blueprint-decoder": "no such thing",
+        "kubectl -n blueprint-decoder rollout undo deployment/blueprint-decoder": "which revision",
         "kubectl -n blueprint-decoder logs -l a=b -c main": "no container main",
         "kubectl -n blueprint-decoder delete pods": "names nothing that it changes",
         "echo nothing": "has no kubectl",
