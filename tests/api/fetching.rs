@@ -253,6 +253,7 @@ async fn documents_are_of_many_types() {
         let path = format!("/{at}");
         upstream.on(&path, Reply::ok("{*x*}").header("Content-Type", kind));
 
+        ("Content-Type", "text/pl ain"),
         assert_eq!(value(&decode(&app, &upstream, &path).await), "x", "{kind}");
     }
 }
@@ -305,3 +306,14 @@ async fn a_certificate_that_cannot_be_trusted_is_the_failure_of_the_source() {
         app.log_line(has_reason).await;
     }
 }
+    let utf8 = |kind: &str| Reply::ok("{*é*}").header("Content-Type", kind);
+    upstream.on("/opaque", utf8("text/plain; name=\"a;charset=utf-16le\"; charset=utf-8"));
+    upstream.on("/first", utf8("text/plain; charset=utf-8; charset=utf-16le"));
+    upstream.on("/empty", utf8("text/plain; charset="));
+    upstream.on("/empty-first", latin("text/plain; charset=; charset=latin1"));
+    upstream.on("/raw", latin("text/plain; name=\u{fc}; charset=latin1"));
+        ("/opaque", "é"),
+        ("/first", "é"),
+        ("/empty", "é"),
+        ("/empty-first", "fiancé"),
+        ("/raw", "fiancé"),
