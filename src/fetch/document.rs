@@ -64,14 +64,14 @@ impl Document {
 
     /// The next bytes as they come from the network; `None` at the end.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
-        self.response.chunk().await.map_err(|error| Error::of(&error))
+        self.response.chunk().await.map_err(|error| Error::after_the_head(&error))
     }
 }
 
 impl Document {
     /// All of it, which must not be larger than that.
     pub async fn whole(&mut self, most: u64) -> Result<Vec<u8>, Error> {
-        let corrupt = |Corrupt| Error::Protocol("corrupt gzip".to_owned());
+        let corrupt = |Corrupt| Error::Corrupt("corrupt gzip".to_owned());
         let mut text = Vec::new();
         while let Some(chunk) = self.chunk().await? {
             let mut packed = &chunk[..];
