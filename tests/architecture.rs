@@ -60,12 +60,13 @@ const ARROWS: [(&str, &[&str]); 14] = [
 ];
 
 /// Crates that only these modules may name.
-const CRATES: [(&str, &[&str]); 29] = [
+const CRATES: [(&str, &[&str]); 30] = [
     ("anyhow", &["app", "cli", "config", "main"]),
     ("axum", &["app", "http"]),
     ("base64", &["identity"]),
     ("clap", &["cli"]),
     ("config", &["config"]),
+    ("data_url", &["scan"]),
     ("encoding_rs", &["scan"]),
     ("fastrand", &["fetch"]),
     ("flate2", &["fetch"]),

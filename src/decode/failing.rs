@@ -89,7 +89,7 @@ pub(super) fn not_fetched(error: Error) -> Failure {
             let retry_after = retry_after.map(|after| after.min(LATEST));
             Failure { source_status: Some(status), retry_after, ..of_status(status) }
         }
-        Error::Protocol(reason) => {
+        Error::Protocol(reason) | Error::Corrupt(reason) => {
             let detail = "the answer of the source is not valid, or broke off";
             failure(Code::SourceFailed, detail, reason)
         }

@@ -134,9 +134,11 @@ impl<'a> Fetching<'a> {
         // No more of it is wanted: the connection is free, or closed.
         drop(document);
         let bytes = self.arrived(0);
-        self.end(FetchResult::Ok, Conduct::Good);
-        let scanned = pass.end()?;
-        if run.is_too_large(&scanned.summary) {
+        let scanned = pass.end();
+        let is_too_large = scanned.as_ref().is_ok_and(|it| run.is_too_large(&it.summary));
+        self.end(FetchResult::Ok, if is_too_large { Conduct::Odd } else { Conduct::Good });
+        let scanned = scanned?;
+        if is_too_large {
             return Err(self.too_large(bytes).into());
         }
         let fetch = Fetch {
@@ -263,7 +265,7 @@ impl<'a> Fetching<'a> {
     }
 
     fn corrupt(&mut self) -> Failure {
-        self.broken(Error::Protocol("corrupt gzip".to_owned()))
+        self.broken(Error::Corrupt("corrupt gzip".to_owned()))
     }
 
     fn broken(&mut self, error: Error) -> Failure {
@@ -276,11 +278,10 @@ impl<'a> Fetching<'a> {
             return deadline.passed(self.run.asker.trail);
         }
         caller_was_slow(self.run.asker.trail).unwrap_or_else(|| {
-            // What went before may have been others' doing.
             let budget = self.run.decoder.limits.fetch_timeout;
             let visit = self.attempt.as_ref().and_then(|attempt| attempt.visit.as_ref());
-            let had_time = visit.is_some_and(|visit| visit.age() >= budget / 2);
-            self.end(FetchResult::Timeout, if had_time { Conduct::Bad } else { Conduct::Unknown });
+            let conduct = visit.map(|visit| visit.conduct_out_of_time(budget));
+            self.end(FetchResult::Timeout, conduct.unwrap_or(Conduct::Unknown));
             let milliseconds = budget.as_millis();
             let detail = format!("the document was not there within {milliseconds} ms");
             Failure::new(Code::SourceTimeout, detail)
@@ -341,6 +342,7 @@ fn result_of(error: &Error) -> FetchResult {
         | Error::Redirect(_)
         | Error::Reset(_)
         | Error::Protocol(_)
+        | Error::Corrupt(_)
         | Error::Unsupported(_) => FetchResult::Protocol,
         Error::CircuitOpen(_) | Error::Crowded | Error::NotLookedUp => FetchResult::Cancelled,
     }

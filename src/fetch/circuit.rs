@@ -59,6 +59,10 @@ pub enum Conduct {
     Good,
     /// It failed.
     Bad,
+    /// The head of the answer was good, and what came after it is no document: counts neither
+    /// way, because one document says nothing of the origin's others. A probe needs no more than
+    /// the head.
+    Odd,
     /// Nobody waited for it, or it was not the origin's doing.
     Unknown,
 }
@@ -117,7 +121,7 @@ impl Circuit {
             (Pass::Probe, State::Probing { span }, Conduct::Unknown) => {
                 self.state = State::Open { until: now, span };
             }
-            (Pass::Probe, State::Probing { .. }, Conduct::Good) => {
+            (Pass::Probe, State::Probing { .. }, Conduct::Good | Conduct::Odd) => {
                 let closings = self.closings.wrapping_add(1);
                 *self = Self { closings, ..Self::new(self.settings) };
             }
@@ -255,11 +259,27 @@ mod tests {
     }
 
     #[test]
+    fn odd_documents_count_neither_way() {
+        let mut bench = Bench::new();
+        bench.usual(40, Conduct::Odd);
+        assert!(bench.circuit.is_spotless());
+        bench.usual(4, Conduct::Bad);
+        bench.usual(40, Conduct::Odd);
+        assert_eq!(bench.circuit.in_a_row(), 4);
+        bench.usual(1, Conduct::Bad);
+        bench.refused_for(10 * SECOND);
+
+        bench.now += 10 * SECOND;
+        bench.probe(Conduct::Odd);
+        assert!(bench.circuit.is_spotless());
+    }
+
+    #[test]
     fn what_was_begun_before_it_opened_changes_nothing() {
         let mut bench = Bench::new();
         let old = bench.circuit.pass(bench.now).unwrap();
         bench.usual(5, Conduct::Bad);
-        for conduct in [Conduct::Good, Conduct::Bad, Conduct::Unknown] {
+        for conduct in [Conduct::Good, Conduct::Bad, Conduct::Odd, Conduct::Unknown] {
             bench.circuit.note(old, conduct, bench.now);
             bench.refused_for(10 * SECOND);
         }

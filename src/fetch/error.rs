@@ -1,7 +1,7 @@
 //! Why there is no document.
 
 use super::{circuit::Conduct, resolver::NoAddress};
-use crate::policy::Denied;
+use crate::policy::{Denied, Location};
 use std::{error::Error as _, io, time::Duration};
 
 /// Why there is no document. The texts are for the log: they may name addresses.
@@ -26,9 +26,11 @@ pub enum Error {
     /// The source answered this instead of a document, and when it may be asked again.
     Status(u16, Option<Duration>),
     /// What is asked for is elsewhere: what the source says where.
-    Redirect(String),
+    Redirect(Location),
     /// What the source sent is no HTTP, or breaks off.
     Protocol(String),
+    /// The body is not what its head says: no gzip, or chunks without a valid size.
+    Corrupt(String),
     /// The document is none that is scanned.
     Unsupported(Unsupported),
     /// The origin was not asked: it has failed of late, and is left alone for so long.
@@ -61,7 +63,8 @@ impl Error {
             | Self::FirstByteTimeout
             | Self::Status(500.., _)
             | Self::Protocol(_) => Conduct::Bad,
-            Self::Status(_, _) | Self::Redirect(_) | Self::Unsupported(_) => Conduct::Good,
+            Self::Status(_, _) | Self::Redirect(_) => Conduct::Good,
+            Self::Corrupt(_) | Self::Unsupported(_) => Conduct::Odd,
             // Whoever fails to answer about a name is not the origin.
             Self::Name(_)
             | Self::Unable(_)
@@ -89,9 +92,17 @@ impl Error {
         }
     }
 
+    /// What an error means that came after the head of an answer.
+    pub(super) fn after_the_head(error: &reqwest::Error) -> Self {
+        match Self::of(error) {
+            Self::Protocol(words) if is_misframed(error) => Self::Corrupt(words),
+            error => error,
+        }
+    }
+
     /// What reqwest's error means. Only the kinds of the errors beneath it count,
     /// never their words.
-    pub(super) fn of(error: &reqwest::Error) -> Self {
+    fn of(error: &reqwest::Error) -> Self {
         let mut cause = error.source();
         let (mut words, mut is_ours) = (String::new(), false);
         while let Some(beneath) = cause {
@@ -128,14 +139,22 @@ fn is_want(error: &io::Error) -> bool {
 
 /// Whether there was an answer, that cannot be read.
 fn is_garbled(error: &reqwest::Error) -> bool {
-    let mut cause = error.source();
-    while let Some(beneath) = cause {
-        if beneath.downcast_ref().is_some_and(hyper::Error::is_parse) {
-            return true;
-        }
-        cause = beneath.source();
-    }
-    false
+    causes(error).any(|cause| cause.downcast_ref().is_some_and(hyper::Error::is_parse))
+}
+
+/// Whether all of a body arrives, on a connection that stands, and its chunks cannot be told
+/// apart. A connection that ends or is reset has other kinds.
+fn is_misframed(error: &reqwest::Error) -> bool {
+    use io::ErrorKind::{InvalidData, InvalidInput};
+    causes(error).any(|cause| {
+        let kind = cause.downcast_ref().map(io::Error::kind);
+        matches!(kind, Some(InvalidData | InvalidInput))
+    })
+}
+
+/// The errors beneath one.
+fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    std::iter::successors(error.source(), |&cause| cause.source())
 }
 
 /// An error of TLS, which travels within one of I/O, and that in another.

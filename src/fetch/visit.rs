@@ -32,6 +32,7 @@ pub struct Visit {
     pub(super) pass: Pass,
     place: PlaceAtOrigin,
     began: Instant,
+    has_answered: bool,
     is_noted: bool,
 }
 
@@ -46,12 +47,22 @@ impl Visit {
         place: Place,
     ) -> Self {
         let (place, began) = (PlaceAtOrigin(Arc::new(place)), Instant::now());
-        Self { origins, origin, pass, place, began, is_noted: false }
+        Self { origins, origin, pass, place, began, has_answered: false, is_noted: false }
     }
 
     /// How long it has taken.
-    pub fn age(&self) -> Duration {
+    fn age(&self) -> Duration {
         self.began.elapsed()
+    }
+
+    /// How the origin behaved if the time of `budget` for the fetch is over before all of the
+    /// document is there. A head that is missing is its fault, unless others had most of the time.
+    pub fn conduct_out_of_time(&self, budget: Duration) -> Conduct {
+        match (self.has_answered, self.age() >= budget / 2) {
+            (true, _) => Conduct::Odd,
+            (false, true) => Conduct::Bad,
+            (false, false) => Conduct::Unknown,
+        }
     }
 
     /// Its place, to be kept by what cannot be given up.
@@ -62,6 +73,7 @@ impl Visit {
     /// The head of a document is there. If this finds out how the origin is, that is known
     /// now, however long whoever asked takes to read on.
     pub fn answered(&mut self) {
+        self.has_answered = true;
         if self.pass == Pass::Probe {
             self.tell(Conduct::Good);
             self.pass = self.origin.usual();

@@ -1,14 +1,27 @@
 //! What a request says of its body before that is read.
 
-use crate::failure::{Code, Failure};
+use crate::{
+    failure::{Code, Failure},
+    scan::{Charset, ContentType, UnknownCharset},
+};
 use axum::http::{
-    HeaderMap, HeaderValue,
+    HeaderMap,
     header::{CONTENT_LENGTH, CONTENT_TYPE},
 };
 
 /// The length of a body, where its request says it.
 pub(super) fn declared_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// The `Content-Type` of a request; `None` where it has none or one that is no MIME type.
+fn content_type(headers: &HeaderMap) -> Option<ContentType> {
+    ContentType::parse(headers.get(CONTENT_TYPE)?.as_bytes())
+}
+
+/// The charset of a document that is handed over.
+pub(super) fn charset(headers: &HeaderMap) -> Result<Charset, UnknownCharset> {
+    content_type(headers).map_or(Ok(Charset::UTF_8), |parsed| parsed.charset())
 }
 
 /// What the body of a request is.
@@ -25,17 +38,11 @@ pub(super) enum BodyKind {
 impl BodyKind {
     /// By the essence of the `Content-Type`.
     pub(super) fn of(headers: &HeaderMap) -> Self {
-        let value = headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
-        let essence = value.split(|byte| *byte == b';').next().unwrap_or(b"").trim_ascii();
-        let is_text = essence.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"text/"));
-        if essence.eq_ignore_ascii_case(b"application/json") {
-            Self::Json
-        } else if is_text && essence.len() > 5
-            || essence.eq_ignore_ascii_case(b"application/octet-stream")
-        {
-            Self::Document
-        } else {
-            Self::Other
+        let Some(parsed) = content_type(headers) else { return Self::Other };
+        match parsed.essence() {
+            ("application", "json") => Self::Json,
+            ("text", _) | ("application", "octet-stream") => Self::Document,
+            _ => Self::Other,
         }
     }
 }

@@ -20,17 +20,6 @@ impl Charset {
     pub fn for_label(label: &str) -> Result<Self, UnknownCharset> {
         Encoding::for_label_no_replacement(label.as_bytes()).map(Self).ok_or(UnknownCharset)
     }
-
-    /// The encoding that the parameter `charset` of a `Content-Type` names, UTF-8 where
-    /// it has none.
-    pub fn of_content_type(value: &str) -> Result<Self, UnknownCharset> {
-        let label = value.split(';').skip(1).find_map(|parameter| {
-            let (name, label) = parameter.split_once('=')?;
-            let is_charset = name.trim().eq_ignore_ascii_case("charset");
-            is_charset.then(|| label.trim().trim_matches('"'))
-        });
-        label.map_or(Ok(Self::UTF_8), Self::for_label)
-    }
 }
 
 impl fmt::Display for UnknownCharset {
@@ -220,21 +209,6 @@ mod tests {
         let document: Vec<u8> = b"\xe9".repeat(100_000);
         let text = transcode("latin1", &[&document], true);
         assert_eq!(text, "é".repeat(100_000).as_bytes());
-    }
-
-    #[test]
-    fn where_a_content_type_names_its_charset() {
-        let check = |value: &str, expected: Result<&str, UnknownCharset>| {
-            let expected = expected.map(|label| Charset::for_label(label).unwrap());
-            assert_eq!(Charset::of_content_type(value), expected, "{value}");
-        };
-        check("text/plain", Ok("utf-8"));
-        check("text/plain; charset=latin1", Ok("latin1"));
-        check("text/plain; a=b;CharSet = \"utf-16le\" ; x", Ok("utf-16le"));
-        check("text/plain; charset", Ok("utf-8"));
-        check("text/plain; charset=", Err(UnknownCharset));
-        check("text/plain; charset=klingon", Err(UnknownCharset));
-        check("charset=latin1", Ok("utf-8"));
     }
 
     #[test]

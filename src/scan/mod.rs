@@ -30,6 +30,7 @@
 
 mod capture;
 mod charset;
+mod content_type;
 mod marker;
 mod options;
 mod pair;
@@ -37,6 +38,7 @@ mod scanner;
 mod secret;
 
 pub use charset::{Charset, UnknownCharset};
+pub use content_type::ContentType;
 pub use marker::{MAX_MARKER_BYTES, Marker, MarkerFault};
 pub use options::{MAX_PAIRS, MarkerPair, Options, Pairs, PairsFault};
 pub use scanner::{Scanner, StoppedBy, Summary};

@@ -5,7 +5,7 @@ use crate::support::{
     raw::Raw,
     upstream::{
         Gate, Reply,
-        Step::{Endless, Hold, Reset, Send, Wait},
+        Step::{self, Close, Cut, Endless, Hold, Reset, Send, Wait},
         Upstream,
     },
 };
@@ -307,6 +307,121 @@ async fn a_probe_whose_answer_is_not_read_keeps_nobody_out() {
 
     assert_eq!(decode(&app, &upstream, "/well").await.status, 200);
     drop(reader);
+}
+
+/// Answers with a good head that are no documents, at a path each, with the code of their problem.
+fn odd_documents(upstream: &Upstream) -> [(&'static str, &'static str); 9] {
+    let with = |name: &str, value: &str| Reply::ok("{*x*}").header(name, value);
+    let chunks = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nno size\r\n";
+    upstream.on("/plain-as-gzip", with("Content-Encoding", "gzip"));
+    upstream
+        .on("/half-of-gzip", Reply::ok(&b"\x1f\x8b\x08"[..]).header("Content-Encoding", "gzip"));
+    upstream.on("/chunks", [Send(chunks.into())]);
+    upstream.on("/chunk-sizes", [Send(chunks.replace("no size", "fffffffffffffffff").into())]);
+    upstream.on("/large", Reply::ok(vec![b' '; 100_000]));
+    upstream.on("/type", with("Content-Type", "image/png"));
+    upstream.on("/charset", with("Content-Type", "text/plain; charset=no-such"));
+    upstream.on("/encoding", with("Content-Encoding", "br"));
+    upstream.on("/encodings", with("Content-Encoding", "gzip, gzip"));
+    [
+        ("/plain-as-gzip", "source_failed"),
+        ("/half-of-gzip", "source_failed"),
+        ("/chunks", "source_failed"),
+        ("/chunk-sizes", "source_failed"),
+        ("/large", "document_too_large"),
+        ("/type", "unsupported_document"),
+        ("/charset", "unsupported_document"),
+        ("/encoding", "unsupported_document"),
+        ("/encodings", "unsupported_document"),
+    ]
+}
+
+/// With a listener for the operator, and a small cap.
+const SMALL: &str =
+    "[limits]\nmax_document_bytes = \"64KiB\"\n[server]\nadmin_bind = \"127.0.0.1:0\"\n";
+
+#[tokio::test]
+async fn one_document_closes_no_origin() {
+    let upstream = Upstream::tls().await;
+    let app = TestApp::with_source(&upstream, "circuit.failures = 2", SMALL).await;
+    for (path, code) in odd_documents(&upstream) {
+        for _ in 0..3 {
+            decode(&app, &upstream, path).await.discreet_problem(424, code);
+        }
+        let shown = circuit(&app, &upstream).await;
+        assert_eq!(
+            (&shown["circuit"], &shown["failures"]),
+            (&json!("closed"), &json!(0)),
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn one_document_excuses_no_origin() {
+    let upstream = Upstream::tls().await;
+    upstream.on("/500", Reply::ok("").status(500));
+    // So many that only half of the last 20 would open it.
+    let app = TestApp::with_source(&upstream, "circuit.failures = 100", SMALL).await;
+    for (failures, (path, code)) in (1..).zip(odd_documents(&upstream)) {
+        decode(&app, &upstream, "/500").await.discreet_problem(424, "source_failed");
+
+        decode(&app, &upstream, path).await.discreet_problem(424, code);
+
+        assert_eq!(circuit(&app, &upstream).await["failures"], failures, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_in_a_document_counts_against_the_origin() {
+    let upstream = Upstream::tls().await;
+    let long =
+        |end: Step| Reply::stream([Send("{*x*}".into()), end]).header("Content-Length", "99");
+    upstream.on("/short", long(Close));
+    upstream.on("/reset", long(Reset));
+    upstream.on("/cut", [Send("HTTP/1.1 200 OK\r\n\r\n{*x*}".into()), Cut]);
+    let chunk = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{*x*}\r\n";
+    upstream.on("/chunk", [Send(chunk.into())]);
+    let app = TestApp::with_source(&upstream, "circuit.failures = 9", ADMIN).await;
+    for (failures, path) in (1..).zip(["/short", "/reset", "/cut", "/chunk"]) {
+        decode(&app, &upstream, path).await.discreet_problem(424, "source_failed");
+
+        assert_eq!(circuit(&app, &upstream).await["failures"], failures, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_probe_whose_document_is_odd_finds_the_origin_well() {
+    let settings = "circuit.failures = 1\ncircuit.open_for = \"1ms\"";
+    let upstream = Upstream::tls().await;
+    upstream.on("/500", Reply::ok("").status(500));
+    let app = TestApp::with_source(&upstream, settings, SMALL).await;
+    for (path, code) in odd_documents(&upstream) {
+        decode(&app, &upstream, "/500").await.discreet_problem(424, "source_failed");
+        // For a millisecond the circuit is open.
+        let problem = loop {
+            let problem = decode(&app, &upstream, path).await.json();
+            if problem["code"] != "circuit_open" {
+                break problem;
+            }
+        };
+
+        assert_eq!(problem["code"], code, "{path}");
+        assert_eq!(circuit(&app, &upstream).await["circuit"], "closed", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_document_that_stalls_after_a_good_head_opens_no_circuit() {
+    let upstream = Upstream::tls().await;
+    upstream.on("/stalled", Reply::stream([Send("{*x*}".into()), Hold]));
+    let settings = "circuit.failures = 1\ntotal_timeout = \"1s\"";
+    let app = TestApp::with_source(&upstream, settings, ADMIN).await;
+
+    decode(&app, &upstream, "/stalled").await.discreet_problem(424, "source_timeout");
+
+    upstream.requested("/stalled").await;
+    assert_eq!(circuit(&app, &upstream).await["circuit"], "closed");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! A path prefix cannot be left, and honest paths stay allowed below it.
 
 use crate::servers::escape;
-use blueprint_decoder::policy::{DeniedKind, Policy, Route, Rule};
+use blueprint_decoder::policy::{DeniedKind, Location, Policy, Route, Rule};
 use proptest::{collection::vec, prelude::*, sample::select};
 
 /// What hostile paths are put together from.
@@ -50,13 +50,17 @@ fn policy() -> Policy {
     Policy::new(vec![rule], Vec::new(), Vec::new(), Vec::new())
 }
 
+fn to(path: &str) -> Location {
+    Location::read([path.as_bytes()]).expect("a location")
+}
+
 /// Judges what is below the prefix, as a caller's URL and as a redirect's: whether it is
 /// approved. No server may read an approved path as one outside.
 fn check(policy: &Policy, below: &str) -> bool {
     let url = format!("http://h.example/allowed/{below}");
     let approved = policy.approve(&url);
     let mut route = Route::new(policy.approve("http://h.example/allowed/").expect("allowed"), 1);
-    if route.follow(&format!("/allowed/{below}")).is_ok() {
+    if route.follow(&to(&format!("/allowed/{below}"))).is_ok() {
         let approved = approved.as_ref().expect("what a redirect may reach, a caller may");
         assert_eq!(route.target().url(), approved.url());
     }
@@ -135,7 +139,7 @@ fn a_hostile_path_is_denied_to_a_caller_and_to_a_redirect() {
         let denied = policy.approve(&format!("http://h.example{path}")).unwrap_err();
         let mut route =
             Route::new(policy.approve("http://h.example/allowed/").expect("allowed"), 1);
-        let redirected = route.follow(&path).unwrap_err();
+        let redirected = route.follow(&to(&path)).unwrap_err();
 
         assert_eq!(denied.kind, DeniedKind::Path, "{path}");
         assert_eq!(redirected.kind, DeniedKind::Path, "{path}");

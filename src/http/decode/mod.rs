@@ -10,7 +10,7 @@ mod text;
 use super::{
     Refusal,
     accept::{self, MediaType},
-    body::{BodyKind, declared_length},
+    body::{BodyKind, charset, declared_length},
     callers::Admitted,
     problem, unread,
 };
@@ -20,7 +20,7 @@ use crate::{
     failure::{Code, Failure},
     identity::Action,
     limit::Place,
-    scan::{self, Charset},
+    scan,
     telemetry::{PoolKind, Record},
 };
 use arriving::Arriving;
@@ -242,7 +242,8 @@ async fn read(
             Ok((document, options))
         }
         BodyKind::Document => {
-            let charset = charset(headers)?;
+            let charset = charset(headers)
+                .map_err(|unknown| decode::unsupported_upload(unknown.to_string()))?;
             let options =
                 query::parse(parts.uri.query().unwrap_or(""), decoding, entrance.asker.tenant)?;
             Ok((Document::Upload(Upload { bytes: Box::pin(arriving(body)), charset }), options))
@@ -257,12 +258,6 @@ async fn read(
 
 fn unsupported(detail: &str) -> Failure {
     Failure::new(Code::UnsupportedMediaType, detail)
-}
-
-fn charset(headers: &HeaderMap) -> Result<Charset, Failure> {
-    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
-    Charset::of_content_type(value)
-        .map_err(|unknown| decode::unsupported_upload(unknown.to_string()))
 }
 
 /// A decode whose answer is to be made.

@@ -111,7 +111,8 @@ fn a_url_may_be_as_long_as_the_policy_says() {
     let detail = "the URL has 101 bytes and at most 100 are accepted: use a shorter one";
     assert_eq!(denied.detail, detail);
     let mut route = Route::new(short.approve("https://a.example/").unwrap(), 1);
-    assert_eq!(route.follow(&url(101)).unwrap_err().kind, DeniedKind::Redirect);
+    let there = Location::One(url(101));
+    assert_eq!(route.follow(&there).unwrap_err().kind, DeniedKind::Redirect);
 }
 
 #[test]
@@ -284,7 +285,10 @@ fn a_host_that_is_blocked_is_denied_to_all_whatever_was_approved_before() {
     }
     assert!(policy.approve("https://c.example/").is_ok());
     let mut route = Route::new(policy.approve("https://b.example/").unwrap(), 1);
-    assert_eq!(route.follow("https://a.example/").unwrap_err().kind, DeniedKind::Host);
+    assert_eq!(
+        route.follow(&Location::One("https://a.example/".to_owned())).unwrap_err().kind,
+        DeniedKind::Host
+    );
     block(&[]);
     assert!(before.still_allowed().is_ok());
     assert!(other.approve("http://a.example/").is_ok());
