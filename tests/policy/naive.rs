@@ -16,7 +16,7 @@ const RULES: [(&str, &str, u16, &str); 5] = [
 const PRIVATE: usize = 1;
 
 /// What URLs and locations are put together from.
-const PIECES: [&str; 64] = [
+const PIECES: [&str; 65] = [
     "https://",
     "http://",
     "HTTPS://",
@@ -67,6 +67,7 @@ const PIECES: [&str; 64] = [
     "::ffff:",
     "64:ff9b::",
     "fd00:ec2::254",
+    "fd00:42::42",
     "2606:2800:220:1::",
     "::",
     "。",
