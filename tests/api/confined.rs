@@ -5,7 +5,7 @@
 //! addresses.
 
 use crate::support::{
-    app::{Answer, TESTED_BINARY, TestApp},
+    app::{Answer, PATIENCE, TESTED_BINARY, TestApp},
     nameserver::NameServer,
 };
 use serde_json::json;
@@ -22,6 +22,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     process::Command,
     task::JoinSet,
+    time::timeout,
 };
 
 /// What nothing may reach here.
@@ -97,6 +98,40 @@ async fn with_a_judge_that_says_yes_all_is_dialled_and_the_self_check_turns_red(
     let said = String::from_utf8_lossy(&output.stderr);
     for address in FORBIDDEN {
         assert!(said.contains(&format!("dialled: {address}\n")), "{address} not in {said}");
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_the_machine_gains_is_its_own_at_once() {
+    if std::env::var_os(WITHIN).is_none() {
+        let test = "an_address_that_the_machine_gains_is_its_own_at_once";
+        let output = confined(test, None).await;
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("1 passed"), "{output:?}");
+        return;
+    }
+    run("ip", &["link", "set", "lo", "up"]);
+    for (bind, gained, host) in [
+        ("0.0.0.0:0", "10.1.0.1/32", "10.1.0.1"),
+        ("[::]:0", "10.1.0.2/32", "10.1.0.2"),
+        ("[::]:0", "fd00::1:1/128", "[fd00::1:1]"),
+    ] {
+        let app = TestApp::start(&format!(
+            "[server]\nadmin_bind = \"{bind}\"\n[egress]\nallow = [{{ url = \"http://*:*\", \
+             addresses = [\"10.0.0.0/8\", \"fd00::/8\"] }}]\nattempts = 1\ncircuit.enabled = false\n"
+        ))
+        .await;
+        let port = app.admin.expect("an admin listener").port();
+        let source = json!({ "source": format!("http://{host}:{port}/health") });
+        app.decode(&source).await.problem(424, "source_failed");
+
+        run("ip", &["addr", "add", gained, "dev", "lo"]);
+
+        // The policy is checked as a whole, with these addresses, a minute after the start.
+        let denied = async { while app.decode(&source).await.status != 403 {} };
+        let denied = timeout(PATIENCE, denied).await;
+        assert!(denied.is_ok(), "{host} is not known to be an address of this machine");
+        app.decode(&source).await.problem(403, "source_denied");
     }
 }
 
