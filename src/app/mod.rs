@@ -31,7 +31,7 @@ use crate::{
 };
 use anyhow::Context;
 use issuer::KeysOfIssuer;
-use listeners::with_local_addresses;
+use listeners::{keep_known, with_local_addresses};
 use members::Members;
 use std::{
     convert::Infallible,
@@ -151,7 +151,12 @@ pub async fn run(
         reloads: Reloads(reloads),
         levels,
     };
-    check_policy(&decoding, &readiness, &listen_on);
+    let own = with_local_addresses(&listen_on);
+    decoding.decoder.listens_on(own.context(
+        "the addresses of this machine cannot be read from /proc/self/net: let the service read \
+         it, or bind to one address",
+    )?);
+    check_policy(&decoding, &readiness);
     // From here on all that is asked is answered.
     readiness.set_serving(true);
     let admin = match listeners.admin {
@@ -193,7 +198,8 @@ pub async fn run(
         ended = serving => ended,
         never = supervisor.keep_telling() => match never {},
         never = govern(&governed, &processors) => match never {},
-        never = keep_checking(&decoding, &readiness, &listen_on) => match never {},
+        never = keep_checking(&decoding, &readiness) => match never {},
+        never = keep_known(&listen_on, |own| decoding.decoder.listens_on(own)) => match never {},
         never = decoding.decoder.keep_refreshed() => match never {},
         never = tenants.keep_current(settling, asked, hangups) => match never {},
         never = keys => match never {},
@@ -208,20 +214,14 @@ pub async fn run(
 /// How often the policy is checked.
 const CHECK_EVERY: Duration = Duration::from_secs(60);
 
-async fn keep_checking(
-    decoding: &Decoding,
-    readiness: &Readiness,
-    listen_on: &[SocketAddr],
-) -> Infallible {
+async fn keep_checking(decoding: &Decoding, readiness: &Readiness) -> Infallible {
     loop {
         sleep(CHECK_EVERY).await;
-        check_policy(decoding, readiness, listen_on);
+        check_policy(decoding, readiness);
     }
 }
 
-fn check_policy(decoding: &Decoding, readiness: &Readiness, listen_on: &[SocketAddr]) {
-    // The machine may have gained addresses.
-    decoding.decoder.listens_on(with_local_addresses(listen_on.iter().copied()));
+fn check_policy(decoding: &Decoding, readiness: &Readiness) {
     let checked = decoding.decoder.check_policy();
     readiness.set_sound(checked.is_ok());
     if let Err(passed) = checked {

@@ -46,6 +46,14 @@ pub(super) fn contradictions(config: &Config, settings: &[Setting]) -> Vec<Fault
         ),
         (repeats_a_name(&egress.allow), "egress.allow", "two rules have the same name"),
         (
+            egress
+                .nat64_prefixes
+                .iter()
+                .any(|prefix| egress.deny_networks.iter().any(|network| prefix.is_within(network))),
+            "egress.nat64_prefixes",
+            "a prefix within egress.deny_networks is never reached: remove it there or here",
+        ),
+        (
             auth.mode == Mode::Off && !server.bind.ip().is_loopback() && !auth.allow_anonymous,
             "server.bind",
             "beyond loopback anyone may call: set auth.mode = \"required\", or say \

@@ -23,7 +23,7 @@ pub struct Egress {
     pub max_url_bytes: u64,
     /// Networks that are never reached.
     pub deny_networks: Vec<Network>,
-    /// Prefixes of NAT64 in use here.
+    /// Prefixes of the NAT64s in use here: behind them, the IPv4 address decides.
     pub nat64_prefixes: Vec<Network>,
     /// Redirects followed for one document.
     pub max_redirects: u64,
@@ -146,10 +146,12 @@ fn show_rule(rule: &Rule) -> String {
     }
 }
 
-/// The prefix of a translator: where behind it the IPv4 address stands must be known.
+/// The prefix of a NAT64: where behind it the IPv4 address stands must be known.
 fn nat64_prefix() -> Kind<Network> {
     let parse = |text: &str| text.parse().ok().filter(Network::is_nat64_prefix);
-    let allowed = "an IPv6 network of /32, /40, /48, /56, /64 or /96, such as \"64:ff9b:1::/96\"";
+    let allowed = "the prefix of a NAT64 (RFC 6052): /32, /40, /48, /56, /64 or /96 within 2000::/3, \
+                   fc00::/7 or 64:ff9b:1::/48, not 6to4 or Teredo, with bits 64 to 71 zero, such \
+                   as \"64:ff9b:1::/96\"";
     Kind::string(allowed, parse, Network::to_string)
 }
 

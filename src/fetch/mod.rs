@@ -17,6 +17,7 @@ mod dial;
 mod document;
 mod error;
 mod gunzip;
+mod hosts_file;
 mod lookups;
 mod origin;
 mod origins;

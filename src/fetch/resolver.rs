@@ -1,6 +1,6 @@
 //! What a name leads to, and the judgement of it.
 
-use super::{dial::DIAL, lookups::Lookups};
+use super::{dial::DIAL, hosts_file::HostsFile, lookups::Lookups};
 use crate::{
     limit::Caller,
     policy::{ApprovedTarget, Denied},
@@ -15,7 +15,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use std::{
     collections::{BTreeMap, VecDeque},
     error, fmt, io,
-    net::{IpAddr, SocketAddr, ToSocketAddrs},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -31,8 +31,10 @@ const PART: u32 = 3;
 pub(super) struct Resolver {
     /// Of the system.
     lookups: Lookups,
-    /// Names with fixed addresses.
+    /// Names with fixed addresses, from the configuration.
     hosts: Arc<BTreeMap<String, Vec<IpAddr>>>,
+    /// Names with fixed addresses of the system.
+    hosts_file: Arc<HostsFile>,
     /// Who is asked about others; none: the system.
     servers: Option<TokioResolver>,
 }
@@ -46,11 +48,13 @@ impl Resolver {
     ) -> Result<Self, String> {
         let asked = (!nameservers.is_empty()).then(|| asking(nameservers, connect_timeout));
         let (lookups, hosts) = (Lookups::new(connect_timeout), Arc::new(hosts));
-        Ok(Self { lookups, hosts, servers: asked.transpose()? })
+        let hosts_file = Arc::new(HostsFile::at("/etc/hosts"));
+        Ok(Self { lookups, hosts, hosts_file, servers: asked.transpose()? })
     }
 
-    /// Every address of a name, as they are now: nothing is remembered. As long as it takes,
-    /// whether or not anyone waits for it, it keeps what is handed over.
+    /// Every address of a whole name, given without a dot at its end, as they are now: nothing
+    /// is remembered, and no search list is used. As long as it takes, whether or not anyone
+    /// waits for it, it keeps what is handed over.
     async fn look_up(
         &self,
         name: &str,
@@ -63,11 +67,8 @@ impl Resolver {
         let failed = |error: &dyn error::Error| NoAddress::Lookup(error.to_string());
         match &self.servers {
             None => {
-                let name = name.to_owned();
-                let ask = move || {
-                    let found = (name.as_str(), 0).to_socket_addrs()?;
-                    io::Result::Ok(found.map(|address| address.ip()).collect())
-                };
+                let (name, hosts_file) = (name.to_owned(), Arc::clone(&self.hosts_file));
+                let ask = move || ask_system(&name, &hosts_file);
                 let found = self.lookups.run(caller, keeps, ask).await?;
                 found.map_err(|error| failed(&error))
             }
@@ -95,6 +96,23 @@ impl Resolver {
         };
         if found.is_empty() { Err(NoAddress::Empty) } else { Ok(found) }
     }
+}
+
+/// Asks the system for a name, without its search list. Blocks.
+///
+/// The dot at the end of a name tells the C library that the name is whole; with it, the library
+/// knows none of the names in the hosts file. So we read that ourselves.
+fn ask_system(name: &str, hosts_file: &HostsFile) -> io::Result<Vec<IpAddr>> {
+    let listed = hosts_file.addresses(name);
+    if !listed.is_empty() {
+        return Ok(listed);
+    }
+    // RFC 6761: no name server is asked.
+    if name == "localhost" || name.ends_with(".localhost") {
+        return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
+    }
+    let found = (format!("{name}."), 0).to_socket_addrs()?;
+    Ok(found.map(|address| address.ip()).collect())
 }
 
 fn asking(nameservers: &[SocketAddr], connect_timeout: Duration) -> Result<TokioResolver, String> {

@@ -1,7 +1,7 @@
 //! Which addresses may be connected to.
 
 use super::{
-    embedded::embedded,
+    embedded::{embedded, is_of_nat64},
     network::{Exception, Network},
     registry::{metadata, row},
 };
@@ -24,7 +24,8 @@ impl Addresses {
     /// error says, for the log, what forbids it.
     ///
     /// An IPv6 address is judged, and so is every IPv4 address in it, each by itself:
-    /// an exception for one is none for the other.
+    /// an exception for one is none for the other. An address of a NAT64 in use here needs no
+    /// exception for itself: the connection ends at the IPv4 address in it.
     pub(super) fn judge(&self, target: SocketAddr, exceptions: &[Exception]) -> Result<(), String> {
         self.judge_one(target, exceptions)
             .map_err(|forbids| format!("{} is {forbids}", target.ip()))?;
@@ -40,10 +41,10 @@ impl Addresses {
 
     /// What is said of an address that may be connected to, and of those within it.
     pub(super) fn why_allowed(&self, address: IpAddr) -> String {
-        let mut why = why_allowed(address);
+        let mut why = self.why_one_is_allowed(address);
         if let IpAddr::V6(outer) = address {
             for (form, inner) in embedded(outer, &self.nat64_prefixes) {
-                let inner_why = why_allowed(inner.into());
+                let inner_why = self.why_one_is_allowed(inner.into());
                 why.push_str(&format!("; it is {inner} ({form}), {inner_why}"));
             }
         }
@@ -63,20 +64,32 @@ impl Addresses {
             return Err(format!("where this server listens, {listener}"));
         }
         match row(address) {
-            Some(row) if !row.reachable && !exceptions.iter().any(|one| one.covers(target)) => {
+            Some(row)
+                if !row.reachable
+                    && !exceptions.iter().any(|one| one.covers(target))
+                    && self.nat64_prefix_of(address).is_none() =>
+            {
                 Err(format!("in {}, {}", row.network, row.name))
             }
             _ => Ok(()),
         }
     }
-}
 
-/// What is said of one form of an address that may be connected to.
-fn why_allowed(address: IpAddr) -> String {
-    match row(address) {
-        None => "public".to_owned(),
-        Some(row) if row.reachable => format!("in {}, {}: public", row.network, row.name),
-        Some(row) => format!("in {}, {}: permitted by the rule", row.network, row.name),
+    /// The prefix of the NAT64 that an address is of.
+    fn nat64_prefix_of(&self, address: IpAddr) -> Option<&Network> {
+        self.nat64_prefixes.iter().find(|prefix| is_of_nat64(address, prefix))
+    }
+
+    /// Why one form of an address may be connected to.
+    fn why_one_is_allowed(&self, address: IpAddr) -> String {
+        if let Some(prefix) = self.nat64_prefix_of(address) {
+            return format!("in {prefix} of egress.nat64_prefixes");
+        }
+        match row(address) {
+            None => "public".to_owned(),
+            Some(row) if row.reachable => format!("in {}, {}: public", row.network, row.name),
+            Some(row) => format!("in {}, {}: permitted by the rule", row.network, row.name),
+        }
     }
 }
 
@@ -140,6 +153,11 @@ mod tests {
             "in 64:ff9b::/96, IPv4-IPv6 Translat.: public; it is 10.0.0.1 (NAT64), in 10.0.0.0/8, \
              Private-Use: permitted by the rule",
         );
+        let nat64 = addresses(&[], &["fd00:64::/96"], &[]);
+        assert_eq!(
+            nat64.why_allowed("fd00:64::8.8.8.8".parse().unwrap()),
+            "in fd00:64::/96 of egress.nat64_prefixes; it is 8.8.8.8 (NAT64), public",
+        );
     }
 
     #[test]
@@ -160,6 +178,66 @@ mod tests {
         check(
             "2606::5efe:10.0.0.1",
             "2606::5efe:a00:1 is 10.0.0.1 (ISATAP), which is in 10.0.0.0/8, Private-Use",
+        );
+    }
+
+    #[test]
+    fn behind_a_nat64_prefix_the_embedded_address_decides() {
+        let check = |prefixes: &[&str], exceptions: &[&str], address: &str, expected: &str| {
+            check(&addresses(&[], prefixes, &[]), exceptions, address, expected);
+        };
+        for (prefix, public, private, shown) in [
+            ("2001:db8::/32", "2001:db8:808:808::", "2001:db8:a00:1::", "2001:db8:a00:1::"),
+            ("fd00::/40", "fd00:0:8:808:8::", "fd00:0:a:0:1::", "fd00:0:a:0:1::"),
+            ("64:ff9b:1::/48", "64:ff9b:1:808:8:800::", "64:ff9b:1:a00:0:100::", ""),
+            ("fd00:0:0:100::/56", "fd00:0:0:108:8:808::", "fd00:0:0:10a:0:1::", ""),
+            ("fd00::/64", "fd00::8:808:800:0", "fd00::a:0:100:0", ""),
+            ("2001:db8:64::/96", "2001:db8:64::8.8.8.8", "2001:db8:64::10.0.0.1", ""),
+        ] {
+            check(&[prefix], &[], public, "");
+            check(&[prefix], &["10.0.0.1"], private, "");
+            check(&[prefix], &["10.0.0.1:80"], private, "");
+            let shown = if shown.is_empty() {
+                private.parse::<std::net::Ipv6Addr>().unwrap().to_string()
+            } else {
+                shown.to_owned()
+            };
+            let private_use = "10.0.0.1 (NAT64), which is in 10.0.0.0/8, Private-Use";
+            check(&[prefix], &[], private, &format!("{shown} is {private_use}"));
+            // Naming the prefix in the rule permits nothing behind it.
+            check(&[prefix], &["::/0"], private, &format!("{shown} is {private_use}"));
+        }
+    }
+
+    #[test]
+    fn what_no_nat64_makes_is_judged_as_if_there_were_none() {
+        let check = |prefix: &str, address: &str, expected: &str| {
+            check(&addresses(&[], &[prefix], &[]), &[], address, expected);
+        };
+        let unique_local = "is in fc00::/7, Unique-Local";
+        // Outside of the prefix; bits 64 to 71 or those behind the IPv4 address are not zero.
+        check("fd00::/96", "fd00::1:808:808", &format!("fd00::1:808:808 {unique_local}"));
+        check("fd00::/32", "fd00:0:808:808:100::", &format!("fd00:0:808:808:100:: {unique_local}"));
+        check("fd00::/32", "fd00:0:808:808::1", &format!("fd00:0:808:808::1 {unique_local}"));
+        check("fd00::/64", "fd00::8:808:800:1", &format!("fd00::8:808:800:1 {unique_local}"));
+        // Of a prefix that RFC 6052 does not know.
+        check("fd00::/72", "fd00::808:808", &format!("fd00::808:808 {unique_local}"));
+        // The prefix is within what can be permitted by nothing, or by the operator alone.
+        let denied = addresses(&["fd00::/96"], &["fd00::/96"], &[]);
+        self::check(
+            &denied,
+            &[],
+            "fd00::808:808",
+            "fd00::808:808 is in fd00::/96 of egress.deny_networks",
+        );
+        let own = addresses(&[], &["fd00::/96"], &["[fd00::808:808]:80"]);
+        let target = "[fd00::808:808]:80".parse().unwrap();
+        assert!(own.judge(target, &[]).unwrap_err().contains("where this server listens"));
+        check(
+            "fd00:ec2::/96",
+            "fd00:ec2::254",
+            "fd00:ec2::254 is in fd00:ec2::254/128, where metadata services are: no rule permits \
+             it",
         );
     }
 
@@ -217,7 +295,7 @@ mod tests {
 
     #[test]
     fn no_exception_lifts_a_metadata_service_in_any_form() {
-        let configured = addresses(&[], &["2606:64::/96"], &[]);
+        let configured = addresses(&[], &["2606:64::/96", "fd00:64::/96"], &[]);
         let all = &["0.0.0.0/0", "::/0", "169.254.169.254:80"];
         for address in [
             "169.254.169.254",
@@ -228,6 +306,7 @@ mod tests {
             "fd00:ec2::254",
             "fd00:ec2::23",
             "fd20:ce::254",
+            "fd00:42::42",
             "::ffff:169.254.169.254",
             "::169.254.169.254",
             "::ffff:0:169.254.169.254",
@@ -237,6 +316,8 @@ mod tests {
             "64:ff9b:1:a9:fe:a9fe::",
             "64:ff9b:1::a9:fea9:fe00:0",
             "2606:64::169.254.169.254",
+            "fd00:64::169.254.169.254",
+            "fd00:64::168.63.129.16",
             "2002:a9fe:a9fe::1",
             "2001:0:a9fe:a9fe::",
             "2001:0:808:808::5601:5601",

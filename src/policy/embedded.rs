@@ -54,6 +54,19 @@ fn layouts(prefix: &Network) -> Vec<u8> {
     }
 }
 
+/// Whether a NAT64 of this prefix makes this address of an IPv4 address: by RFC 6052, bits 64
+/// to 71 and all behind the IPv4 address are zero.
+pub(super) fn is_of_nat64(address: IpAddr, prefix: &Network) -> bool {
+    let IpAddr::V6(address) = address else { return false };
+    let octets = address.octets().into_iter().enumerate();
+    let (u, others): (Vec<_>, Vec<_>) = octets.partition(|(at, _)| *at == 8);
+    // Without that byte, the four of the IPv4 address are together.
+    let end = usize::from(prefix.prefix() / 8) + 4 - usize::from(prefix.prefix() > 64);
+    prefix.is_nat64_prefix()
+        && prefix.contains(IpAddr::V6(address))
+        && u.iter().chain(&others[end..]).all(|(_, octet)| *octet == 0)
+}
+
 /// The four bytes behind a prefix, without the ninth of the address, which RFC 6052
 /// leaves out. (The other forms do not reach it.)
 fn behind(address: Ipv6Addr, prefix: u8) -> Ipv4Addr {

@@ -54,12 +54,37 @@ impl Network {
         self.prefix
     }
 
-    /// Whether a translator may have this prefix: RFC 6052 says where behind it the
-    /// IPv4 address stands.
+    /// Whether every address of this network is in the other one, too.
+    pub fn is_within(&self, other: &Self) -> bool {
+        self.prefix >= other.prefix && other.contains(self.address)
+    }
+
+    /// Whether a NAT64 can have this prefix: RFC 6052 says where behind it the IPv4 address
+    /// stands, and bits 64 to 71 are zero. Where IPv6 addresses have a meaning of their own,
+    /// as loopback addresses and those of 6to4 do, it cannot.
     pub fn is_nat64_prefix(&self) -> bool {
-        self.address.is_ipv6() && matches!(self.prefix, 32 | 40 | 48 | 56 | 64 | 96)
+        let (bits, _) = bits(self.address);
+        matches!(self.prefix, 32 | 40 | 48 | 56 | 64 | 96)
+            && bits.to_be_bytes()[8] == 0
+            && NAT64_NETWORKS.iter().any(|network| self.is_within(network))
+            && !OTHER_TUNNELS.iter().any(|network| self.is_within(network))
     }
 }
+
+/// The networks that NAT64 prefixes are taken from: the well-known prefix (RFC 6052), those for
+/// local use (RFC 8215), global unicast and unique local addresses.
+const NAT64_NETWORKS: [Network; 4] = [
+    Network::v6([0x64, 0xff9b, 0, 0, 0, 0, 0, 0], 96),
+    Network::v6([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48),
+    Network::v6([0x2000, 0, 0, 0, 0, 0, 0, 0], 3),
+    Network::v6([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7),
+];
+
+/// Teredo and 6to4: within global unicast, with their own layouts.
+const OTHER_TUNNELS: [Network; 2] = [
+    Network::v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 32),
+    Network::v6([0x2002, 0, 0, 0, 0, 0, 0, 0], 16),
+];
 
 /// The bits of an address, the first one on top, and how many there are.
 fn bits(address: IpAddr) -> (u128, u8) {
@@ -237,5 +262,25 @@ mod tests {
         check("2001:db8::/33", false);
         check("2001:db8::/128", false);
         check("10.0.0.0/32", false);
+        check("fd00:64::/96", true);
+        check("64:ff9b:1::/48", true);
+        check("64:ff9b:1:fffe::/64", true);
+        // Bits 64 to 71 are zero in every address of a NAT64.
+        check("2001:db8:0:0:ff::/96", true);
+        check("2001:db8:0:0:100::/96", false);
+        // Addresses there have a meaning of their own.
+        check("::/96", false);
+        check("::ffff:0:0/96", false);
+        check("::ffff:0:0:0/96", false);
+        check("64:ff9b::/32", false);
+        check("64:ff9b::/48", false);
+        check("2001::/32", false);
+        check("2001:0:808:808::/64", false);
+        check("2002::/32", false);
+        check("2002:808:808::/48", false);
+        check("fe80::/64", false);
+        check("fec0::/64", false);
+        check("ff02::/96", false);
+        check("100::/64", false);
     }
 }

@@ -43,6 +43,8 @@ const METADATA: &[Network] = &[
     Network::v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254], 128),
     Network::v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23], 128),
     Network::v6([0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254], 128),
+    // Scaleway's.
+    Network::v6([0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42], 128),
 ];
 
 const fn closed(network: Network, name: &'static str) -> Row {
@@ -274,5 +276,7 @@ mod tests {
         check("fd00:ec2::253", false);
         check("fd20:ce::254", true);
         check("fd20:ce::253", false);
+        check("fd00:42::42", true);
+        check("fd00:42::41", false);
     }
 }

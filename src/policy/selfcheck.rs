@@ -50,6 +50,7 @@ const HOSTS: &[&str] = &[
     "[fd00:ec2::254]",
     "[fd00:ec2::23]",
     "[fd20:ce::254]",
+    "[fd00:42::42]",
     "[fe80::1]",
     "[fec0::1]",
     "[ff02::1]",
@@ -113,11 +114,18 @@ mod tests {
 
     #[test]
     fn a_policy_is_sound_whatever_more_it_denies() {
-        for deny in [&[][..], &["0.0.0.0/0", "::/0"]] {
-            let deny = deny.iter().map(|network: &&str| network.parse().unwrap()).collect();
-            let prefixes = vec!["2606:64::/96".parse().unwrap()];
-            let policy = Policy::new(Vec::new(), deny, prefixes, Vec::new());
-            assert_eq!(policy.check_itself(), Ok(()));
+        let prefixes = [
+            &["2606:64::/96"][..],
+            &["64:ff9b:1::/48", "64:ff9b::/96", "2001:db8::/32", "fc00::/96", "fd00::/32"],
+            &["fd00:ec2::/96", "fd20:ce::/96", "fd00:42::/96", "2606:2800:220:1::/64"],
+        ];
+        for prefixes in prefixes {
+            for deny in [&[][..], &["0.0.0.0/0", "::/0"]] {
+                let networks = |texts: &[&str]| texts.iter().map(|t| t.parse().unwrap()).collect();
+                let policy =
+                    Policy::new(Vec::new(), networks(deny), networks(prefixes), Vec::new());
+                assert_eq!(policy.check_itself(), Ok(()), "{prefixes:?}");
+            }
         }
     }
 

@@ -237,6 +237,38 @@ mod tests {
         check(&format!("https://{label}a.example/"), Err(DeniedKind::MalformedUrl));
     }
 
+    /// Labels of the Web Platform Tests (`url/resources/toascii.json`) first. What the URL
+    /// standard accepts beyond the `url` crate (servo/rust-url#1135) cannot be requested.
+    #[test]
+    fn an_xn_label_is_accepted_where_the_url_crate_accepts_it() {
+        let accepted =
+            |host: &str| check(&format!("https://{host}/"), Ok(&format!("https://{host}/")));
+        accepted("xn--a---kp0a");
+        accepted("xn----xhn");
+        accepted("xn--zca.xn--zca");
+        accepted("ab--c.xn--zca");
+        accepted("xn--10cl1a0b660p");
+        accepted("xn--mgba3gch31f060k");
+        accepted("xn--1ch.xn--gdh.xn--hdh");
+        accepted("_x.aa--b.xn--zca");
+        let refused =
+            |host: &str| check(&format!("https://{host}/"), Err(DeniedKind::MalformedUrl));
+        refused("xn--");
+        refused("xn--a");
+        refused("xn--a.xn--zca");
+        refused("xn--a-yoc");
+        refused("xn--1ug.example");
+        refused("xn--mhb.1");
+        refused("xn--zn7c.com");
+        refused("xn--x01234567890123456789012345678901234567890123456789012345678901-6963b");
+        let bytes = b"ahz09-_";
+        for label in 0..bytes.len().pow(4) {
+            let byte = |place| char::from(bytes[label / bytes.len().pow(place) % bytes.len()]);
+            let url = format!("https://a.XN--{}.example./", (0..4).map(byte).collect::<String>());
+            assert_eq!(Source::parse(&url).is_ok(), Url::parse(&url).is_ok(), "{url}");
+        }
+    }
+
     #[test]
     fn other_schemes_and_userinfo_are_told_apart() {
         check("ftp://a.example/", Err(DeniedKind::Scheme));

@@ -3,11 +3,12 @@
 use super::{
     Grounds, blocked,
     denied::Denied,
+    network::Exception,
     source::{Source, undotted, without_secrets},
 };
 use std::{
     fmt,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
 };
 use url::{Host, Url};
@@ -116,13 +117,44 @@ impl ApprovedTarget {
             match addresses.judge(target, &rule.rule.addresses) {
                 Ok(()) => Ok(target),
                 Err(forbids) => {
-                    let host = self.host();
-                    let reason = format!("{host}, allowed by {}: {forbids}", rule.name);
+                    let (host, hint) = (self.host(), self.loopback_hint(target));
+                    let reason = format!("{host}, allowed by {}: {forbids}{hint}", rule.name);
                     Err(Denied::address(reason))
                 }
             }
         };
         answers.iter().map(judge).collect()
+    }
+
+    /// What the operator adds to a rule that permits one loopback address of a name, usually
+    /// `localhost`, and not the other; empty where that would not help.
+    fn loopback_hint(&self, denied: SocketAddr) -> String {
+        let Grounds { rules, addresses, .. } = &*self.grounds;
+        let other = match denied.ip() {
+            IpAddr::V4(Ipv4Addr::LOCALHOST) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            IpAddr::V6(Ipv6Addr::LOCALHOST) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            _ => return String::new(),
+        };
+        let other = SocketAddr::new(other, denied.port());
+        let permits = |one: &&Exception| one.covers(other);
+        let permitting = rules[self.rule].rule.addresses.iter().find(permits);
+        let helps =
+            self.literal.is_none() && addresses.judge(denied, &[Exception::Socket(denied)]).is_ok();
+        let Some(permitting) = permitting.filter(|_| helps) else { return String::new() };
+        let add = match permitting {
+            Exception::Network(_) => denied.ip().to_string(),
+            Exception::Socket(_) => denied.to_string(),
+        };
+        // Not as a network of one: that is not how operators write it.
+        let other = other.ip().to_string();
+        let permitting = match other.parse() == Ok(*permitting) {
+            true => other,
+            false => permitting.to_string(),
+        };
+        format!(
+            "; the rule permits the other loopback address: add \"{add}\", as in addresses = \
+             [\"{permitting}\", \"{add}\"]"
+        )
     }
 }
 

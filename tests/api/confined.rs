@@ -5,7 +5,7 @@
 //! addresses.
 
 use crate::support::{
-    app::{Answer, TESTED_BINARY, TestApp},
+    app::{Answer, PATIENCE, TESTED_BINARY, TestApp},
     nameserver::NameServer,
 };
 use serde_json::json;
@@ -22,10 +22,11 @@ use tokio::{
     net::{TcpListener, TcpStream},
     process::Command,
     task::JoinSet,
+    time::timeout,
 };
 
 /// What nothing may reach here.
-const FORBIDDEN: [&str; 14] = [
+const FORBIDDEN: [&str; 15] = [
     "10.0.0.1",
     "100.64.0.1",
     "100.100.100.200",
@@ -40,8 +41,10 @@ const FORBIDDEN: [&str; 14] = [
     "64:ff9b::a00:1",
     "2002:a00:1::1",
     "2001:db8::1",
+    "fd00:64::a00:1",
 ];
-const PUBLIC: [&str; 2] = ["93.184.216.34", "2606:2800:220:1::1"];
+/// The last one is 93.184.216.34 by NAT64.
+const PUBLIC: [&str; 3] = ["93.184.216.34", "2606:2800:220:1::1", "fd00:64::5db8:d822"];
 /// Where the listeners are.
 const PORT: u16 = 8081;
 
@@ -95,6 +98,40 @@ async fn with_a_judge_that_says_yes_all_is_dialled_and_the_self_check_turns_red(
     let said = String::from_utf8_lossy(&output.stderr);
     for address in FORBIDDEN {
         assert!(said.contains(&format!("dialled: {address}\n")), "{address} not in {said}");
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_the_machine_gains_is_its_own_at_once() {
+    if std::env::var_os(WITHIN).is_none() {
+        let test = "an_address_that_the_machine_gains_is_its_own_at_once";
+        let output = confined(test, None).await;
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("1 passed"), "{output:?}");
+        return;
+    }
+    run("ip", &["link", "set", "lo", "up"]);
+    for (bind, gained, host) in [
+        ("0.0.0.0:0", "10.1.0.1/32", "10.1.0.1"),
+        ("[::]:0", "10.1.0.2/32", "10.1.0.2"),
+        ("[::]:0", "fd00::1:1/128", "[fd00::1:1]"),
+    ] {
+        let app = TestApp::start(&format!(
+            "[server]\nadmin_bind = \"{bind}\"\n[egress]\nallow = [{{ url = \"http://*:*\", \
+             addresses = [\"10.0.0.0/8\", \"fd00::/8\"] }}]\nattempts = 1\ncircuit.enabled = false\n"
+        ))
+        .await;
+        let port = app.admin.expect("an admin listener").port();
+        let source = json!({ "source": format!("http://{host}:{port}/health") });
+        app.decode(&source).await.problem(424, "source_failed");
+
+        run("ip", &["addr", "add", gained, "dev", "lo"]);
+
+        // The policy is checked as a whole, with these addresses, a minute after the start.
+        let denied = async { while app.decode(&source).await.status != 403 {} };
+        let denied = timeout(PATIENCE, denied).await;
+        assert!(denied.is_ok(), "{host} is not known to be an address of this machine");
+        app.decode(&source).await.problem(403, "source_denied");
     }
 }
 
@@ -233,7 +270,7 @@ async fn within() {
     let urls = urls(&names, &forbidden, &public);
     let config = format!(
         "[egress]\nallow = [\"http://*:{PORT}\"]\nnameservers = [\"{}\"]\nattempts = 1\n\
-         circuit.enabled = false\n",
+         nat64_prefixes = [\"fd00:64::/96\"]\ncircuit.enabled = false\n",
         names.address
     );
     let app = TestApp::start(&config).await;
@@ -247,7 +284,7 @@ async fn within() {
     let wrong: Vec<IpAddr> = found.difference(&public).copied().collect();
     let told: String = wrong.iter().map(|address| format!("dialled: {address}\n")).collect();
     assert!(wrong.is_empty(), "{told}");
-    assert_eq!(found, public, "both public addresses were");
+    assert_eq!(found, public, "all public addresses were");
     let mut stdout = std::io::stdout();
     writeln!(stdout, "URLs tried: {}", urls.len()).expect("written");
 }

@@ -185,6 +185,7 @@ async fn a_literal_is_judged_however_it_is_written() {
         "https://[64:ff9b::a00:1]/",
         "https://[fe80::1]/",
         "https://[fd00:ec2::254]/",
+        "https://[fd00:42::42]/",
         "https://１２７.0.0.1/",
     ];
     for source in sources {

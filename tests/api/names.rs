@@ -55,7 +55,11 @@ async fn name_servers_of_the_configuration_are_asked() {
     assert!(answer.json()["timing_ms"]["dns"].as_f64().expect("a time") > 0.0);
     assert_eq!(world.names.asked("a.test"), 1);
     // That of this machine is known to all, with an address that is not allowed here.
-    world.denied("localhost").await;
+    for name in ["localhost", "a.localhost"] {
+        world.names.at(name, &["127.0.0.1"]);
+        world.denied(name).await;
+        assert_eq!(world.names.asked(name), 0);
+    }
 }
 
 #[tokio::test]

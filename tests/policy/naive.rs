@@ -17,7 +17,7 @@ const RULES: [(&str, &str, u16, &str); 5] = [
 const PRIVATE: usize = 1;
 
 /// What URLs and locations are put together from.
-const PIECES: [&str; 80] = [
+const PIECES: [&str; 81] = [
     "https://",
     "http://",
     "HTTPS://",
@@ -68,6 +68,7 @@ const PIECES: [&str; 80] = [
     "::ffff:",
     "64:ff9b::",
     "fd00:ec2::254",
+    "fd00:42::42",
     "2606:2800:220:1::",
     "::",
     "。",

@@ -220,6 +220,11 @@ fn contradictions_are_faults() {
     let twice = "two rules have the same name";
     check(&allow(&[named("n"), named("n")].join(", ")), "egress.allow = [{ url", twice);
     check(&allow(&[named("rule-2"), "\"https://b\"".to_owned()].join(", ")), "egress", twice);
+    check(
+        "[egress]\ndeny_networks = [\"fd00::/8\"]\nnat64_prefixes = [\"fd00:64::/96\"]",
+        "egress.nat64_prefixes = [\"fd00:64::/96\"] (file.toml:3)",
+        "remove it there or here",
+    );
 }
 
 #[test]
@@ -241,6 +246,8 @@ fn what_goes_together_is_no_contradiction() {
         key_file = "k"
         [egress]
         allow = ["https://a", "https://a", { url = "https://a", name = "rule-1a" }]
+        deny_networks = ["64:ff9b:1:1::/64"]
+        nat64_prefixes = ["64:ff9b:1::/48"]
     "#;
 
     let faults = load(file, &[]).expect_err("parts that do not exist");

@@ -51,6 +51,7 @@ fn rules_and_hosts_are_held_to_their_shape() {
     check("nat64_prefixes = [\"64:ff9b:1::/96\"]", Some("[\"64:ff9b:1::/96\"]"));
     check("nat64_prefixes = [\"64:ff9b:1::/95\"]", None);
     check("nat64_prefixes = [\"10.0.0.0/32\"]", None);
+    check("nat64_prefixes = [\"2002:808:808::/48\"]", None);
     check(
         "hosts = { \"a.example\" = [\"10.0.0.1\", \"::1\"] }",
         Some("{ \"a.example\" = [\"10.0.0.1\", \"::1\"] }"),

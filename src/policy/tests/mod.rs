@@ -159,6 +159,51 @@ fn one_forbidden_answer_denies_them_all() {
 }
 
 #[test]
+fn a_rule_for_one_loopback_address_says_what_to_add_for_the_other() {
+    let policy = |exceptions: &[&str], deny: &[&str]| {
+        let mut rule = Rule::parse("http://*:80").unwrap();
+        rule.addresses = exceptions.iter().map(|text| text.parse().unwrap()).collect();
+        let deny = deny.iter().map(|text| text.parse().unwrap()).collect();
+        Policy::new(vec![rule], deny, Vec::new(), vec!["[::1]:8080".parse().unwrap()])
+    };
+    let check = |exceptions: &[&str], answers: &[&str], expected: &str| {
+        let target = policy(exceptions, &[]).approve("http://localhost/").unwrap();
+        let denied = target.judge(&addresses(answers)).unwrap_err();
+        let reason = denied.reason.strip_prefix("localhost, allowed by rule-1: ").unwrap();
+        assert_eq!(reason, expected, "{exceptions:?}");
+        let last = addresses(&answers[answers.len() - 1..]);
+        assert_eq!(target.explain(last[0]), Err(denied.reason), "each by itself");
+    };
+    let v6 = "::1 is in ::1/128, Loopback Address";
+    let both = &["127.0.0.1", "::1"];
+    let add = |address: &str, all: &str| {
+        format!(
+            "the rule permits the other loopback address: add \"{address}\", as in addresses = {all}"
+        )
+    };
+    let added = add("::1", "[\"127.0.0.1\", \"::1\"]");
+    check(&["127.0.0.1"], both, &format!("{v6}; {added}"));
+    check(&["10.0.0.1", "127.0.0.1"], both, &format!("{v6}; {added}"));
+    let added = add("::1", "[\"127.0.0.0/8\", \"::1\"]");
+    check(&["127.0.0.0/8"], both, &format!("{v6}; {added}"));
+    let added = add("[::1]:80", "[\"127.0.0.1:80\", \"[::1]:80\"]");
+    check(&["127.0.0.1:80"], both, &format!("{v6}; {added}"));
+    let added = add("127.0.0.1", "[\"::1\", \"127.0.0.1\"]");
+    let v4 = "127.0.0.1 is in 127.0.0.0/8, Loopback";
+    check(&["::1"], &["::1", "127.0.0.1"], &format!("{v4}; {added}"));
+
+    // Where that would be of no use, or was not meant.
+    check(&[], &["::1"], v6);
+    check(&["127.0.0.1:81"], &["::1"], v6);
+    check(&["127.0.0.1"], &["10.0.0.1"], "10.0.0.1 is in 10.0.0.0/8, Private-Use");
+    let denied = policy(&["127.0.0.1"], &["::1"]).approve("http://localhost/").unwrap();
+    let denied = denied.judge(&addresses(both)).unwrap_err();
+    assert!(denied.reason.ends_with("::1/128 of egress.deny_networks"), "{}", denied.reason);
+    let literal = policy(&["127.0.0.1"], &[]).approve("http://[::1]/").unwrap_err();
+    assert!(literal.reason.ends_with(v6), "{}", literal.reason);
+}
+
+#[test]
 fn an_address_in_a_url_needs_a_rule_and_is_judged_at_once() {
     let none = policy(&["https://a.example"]);
     check(&none, "https://93.184.216.34/", Err(DeniedKind::Address));

@@ -77,14 +77,21 @@ fn ipv6_forms(address: Ipv4Addr, noise: u64) -> Vec<Ipv6Addr> {
             | (ipv4 >> 16) << 64
             | (ipv4 & 0xffff) << 40
             | noise & 0xff_ffff_ffff,
+        0xfd00_0064 << 96 | ipv4,
+        0xfd00_0048_0000 << 80 | (ipv4 >> 16) << 64 | (ipv4 & 0xffff) << 40,
     ];
     forms.map(Ipv6Addr::from_bits).to_vec()
 }
 
+/// Public ones, and some where the prefix is forbidden by itself.
+fn nat64_prefixes() -> Vec<Network> {
+    let prefixes = ["2606:64::/96", "2606:32::/32", "2606:48::/48", "fd00:64::/96", "fd00:48::/48"];
+    prefixes.map(|net| net.parse().unwrap()).to_vec()
+}
+
 fn anything_goes() -> Policy {
     let rules = ["https://*:*", "http://*:*"].map(|url| Rule::parse(url).unwrap());
-    let prefixes = ["2606:64::/96", "2606:32::/32", "2606:48::/48"].map(|net| net.parse().unwrap());
-    Policy::new(rules.to_vec(), Vec::new(), prefixes.to_vec(), Vec::new())
+    Policy::new(rules.to_vec(), Vec::new(), nat64_prefixes(), Vec::new())
 }
 
 fn assert_denied(source: &str) {
@@ -135,9 +142,7 @@ proptest! {
     fn what_is_embedded_is_judged_by_itself(address in forbidden(), noise in any::<u64>()) {
         let mut rule = Rule::parse("https://*:*").unwrap();
         rule.addresses = vec!["::/0".parse().unwrap()];
-        let prefixes = ["2606:64::/96", "2606:32::/32", "2606:48::/48"];
-        let prefixes = prefixes.map(|net| net.parse().unwrap()).to_vec();
-        let policy = Policy::new(vec![rule], Vec::new(), prefixes, Vec::new());
+        let policy = Policy::new(vec![rule], Vec::new(), nat64_prefixes(), Vec::new());
         for form in ipv6_forms(address, noise).into_iter().filter(|form| form.to_bits() > 1) {
             let source = format!("https://[{form}]/");
             let kind = policy.approve(&source).expect_err(&source).kind;

@@ -1,5 +1,7 @@
 //! A name server on loopback that answers what a test tells it to, over UDP and TCP.
 
+#[cfg(feature = "real-tools")]
+use std::collections::BTreeSet;
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -96,6 +98,13 @@ impl NameServer {
     pub(crate) fn at(&self, name: &str, addresses: &[&str]) {
         let addresses = addresses.iter().map(|text| text.parse().expect("an address"));
         self.on(name, Says::Addresses(addresses.collect()));
+    }
+
+    /// Every name that it was asked for, of whatever kind.
+    #[cfg(feature = "real-tools")]
+    pub(crate) fn names_asked(&self) -> BTreeSet<String> {
+        let said = self.said.lock().expect("no panic");
+        said.asked.keys().map(|(name, _)| name.clone()).collect()
     }
 
     /// How often it was asked for the IPv4 addresses of a name.
