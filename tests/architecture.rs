@@ -10,6 +10,7 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
+    sync::LazyLock,
 };
 
 /// Which modules of the crate a module may name.
@@ -129,9 +130,12 @@ fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
 /// The modules of this crate that a text names, as `crate::name` or in
 /// `use crate::{name, …}`.
 fn named(text: &str) -> BTreeSet<String> {
-    let path = Regex::new(r"\bcrate::(\w+)").expect("a regex");
-    let group = Regex::new(r"(?s)\bcrate::\{([^\n]*)\};|\bcrate::\{(.*?)\n\};").expect("a regex");
-    let nested = Regex::new(r"(?s)\{[^{}]*\}").expect("a regex");
+    // Compiled once: that takes longer than to read all of src.
+    static PATTERNS: LazyLock<[Regex; 3]> = LazyLock::new(|| {
+        [r"\bcrate::(\w+)", r"(?s)\bcrate::\{([^\n]*)\};|\bcrate::\{(.*?)\n\};", r"(?s)\{[^{}]*\}"]
+            .map(|pattern| Regex::new(pattern).expect("a regex"))
+    });
+    let [path, group, nested] = &*PATTERNS;
     let mut names: BTreeSet<String> =
         path.captures_iter(text).map(|found| found[1].to_owned()).collect();
     for found in group.captures_iter(text) {
@@ -169,12 +173,13 @@ fn modules_name_only_what_their_arrows_allow() {
 
 #[test]
 fn crates_stay_in_their_rooms() {
-    for (module, path, text) in modules() {
-        for (name, rooms) in CRATES {
+    let modules = modules();
+    for (name, rooms) in CRATES {
+        let uses = Regex::new(&format!(r"(?m)(^|[^:\w]){name}::")).expect("a regex");
+        for (module, path, text) in &modules {
             // `config::` is also a module of ours: there, `crate::config` is meant.
-            let uses = Regex::new(&format!(r"(?m)(^|[^:\w]){name}::")).expect("a regex");
             let own = ARROWS.iter().any(|(module, _)| *module == name);
-            if uses.is_match(&text) && !(own && named(&text).contains(name)) {
+            if uses.is_match(text) && !(own && named(text).contains(name)) {
                 assert!(rooms.contains(&module.as_str()), "{} names {name}", path.display());
             }
         }
