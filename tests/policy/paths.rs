@@ -90,7 +90,7 @@ fn no_server_reads_a_short_approved_path_as_one_outside() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 8_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 3_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_server_reads_a_long_approved_path_as_one_outside(atoms in vec(select(&ATOMS[..]), 4..14)) {
