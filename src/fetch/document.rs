@@ -52,8 +52,10 @@ impl Document {
         let is = |name: &[u8], one_of: &[&str]| {
             one_of.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
         };
-        let encodings = encodings.map(|name| name.as_bytes().trim_ascii());
-        let mut packings = encodings.filter(|name| !is(name, &["", "identity"]));
+        let encodings = encodings.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+        let encodings = encodings.map(<[u8]>::trim_ascii);
+        // S3 keeps `aws-chunked`, which was the framing of the upload, as the object's encoding.
+        let mut packings = encodings.filter(|name| !is(name, &["", "identity", "aws-chunked"]));
         let gunzip = match (packings.next(), packings.next()) {
             (None, _) => None,
             (Some(name), None) if is(name, &["gzip", "x-gzip"]) => Some(Gunzip::default()),
@@ -69,22 +71,24 @@ impl Document {
 }
 
 impl Document {
-    /// All of it, which must not be larger than that.
+    /// All of it, which must not be larger than that, packed or not.
     pub async fn whole(&mut self, most: u64) -> Result<Vec<u8>, Error> {
         let corrupt = |Corrupt| Error::Corrupt("corrupt gzip".to_owned());
-        let mut text = Vec::new();
+        let (mut text, mut arrived) = (Vec::new(), 0);
         while let Some(chunk) = self.chunk().await? {
             let mut packed = &chunk[..];
+            // Padding behind gzip adds nothing to the text.
+            arrived += chunk.len();
+            check_length(arrived, most)?;
             match &mut self.gunzip {
                 None => text.extend_from_slice(packed),
                 Some(gunzip) => {
                     while let Some(bytes) = gunzip.unpack(&mut packed).map_err(corrupt)? {
                         text.extend_from_slice(bytes);
-                        check_length(&text, most)?;
+                        check_length(text.len(), most)?;
                     }
                 }
             }
-            check_length(&text, most)?;
         }
         if let Some(gunzip) = &self.gunzip {
             gunzip.finish().map_err(corrupt)?;
@@ -93,8 +97,8 @@ impl Document {
     }
 }
 
-fn check_length(text: &[u8], most: u64) -> Result<(), Error> {
-    let fits = text.len() as u64 <= most;
+fn check_length(bytes: usize, most: u64) -> Result<(), Error> {
+    let fits = bytes as u64 <= most;
     fits.then_some(()).ok_or_else(|| Error::Protocol(format!("more than {most} bytes")))
 }
 

@@ -7,8 +7,18 @@ use zeroize::Zeroizing;
 pub struct Gunzip {
     inflate: Decompress,
     output: Zeroizing<Vec<u8>>,
-    /// Whether a member has ended and nothing of another has come.
-    between: bool,
+    at: At,
+}
+
+/// What the next byte may be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum At {
+    /// More of a member.
+    Within,
+    /// After a member: the first byte of another one, or padding.
+    Between,
+    /// After a zero byte behind the last member: nothing but more of them.
+    Padding,
 }
 
 /// The bytes are no gzip, or break off.
@@ -23,7 +33,7 @@ const WINDOW: u8 = 15;
 impl Default for Gunzip {
     fn default() -> Self {
         let output = Zeroizing::new(vec![0; OUTPUT]);
-        Self { inflate: Decompress::new_gzip(WINDOW), output, between: false }
+        Self { inflate: Decompress::new_gzip(WINDOW), output, at: At::Within }
     }
 }
 
@@ -32,12 +42,20 @@ impl Gunzip {
     /// where a member ends; `None` when there must be more first.
     pub fn unpack(&mut self, input: &mut &[u8]) -> Result<Option<&[u8]>, Corrupt> {
         loop {
-            if self.between {
-                if input.is_empty() {
-                    return Ok(None);
+            if self.at != At::Within {
+                // Tape and block devices pad with zeros, which gzip(1) ignores as well.
+                let zeros = input.iter().take_while(|byte| **byte == 0).count();
+                *input = &input[zeros..];
+                if zeros > 0 {
+                    self.at = At::Padding;
+                }
+                match (self.at, *input) {
+                    (_, []) => return Ok(None),
+                    (At::Padding, _) => return Err(Corrupt),
+                    _ => {}
                 }
                 self.inflate = Decompress::new_gzip(WINDOW);
-                self.between = false;
+                self.at = At::Within;
             }
             let (read, written) = (self.inflate.total_in(), self.inflate.total_out());
             let none = FlushDecompress::None;
@@ -47,8 +65,10 @@ impl Gunzip {
             let written = usize::try_from(self.inflate.total_out() - written);
             let written = written.map_err(|_| Corrupt)?;
             *input = &input[read..];
-            self.between = status == Status::StreamEnd;
-            if written > 0 || self.between {
+            if status == Status::StreamEnd {
+                self.at = At::Between;
+            }
+            if written > 0 || self.at == At::Between {
                 return Ok(Some(&self.output[..written]));
             }
             if read == 0 {
@@ -59,7 +79,7 @@ impl Gunzip {
 
     /// The document ends here.
     pub fn finish(&self) -> Result<(), Corrupt> {
-        if self.between { Ok(()) } else { Err(Corrupt) }
+        if self.at == At::Within { Err(Corrupt) } else { Ok(()) }
     }
 }
 
@@ -117,6 +137,21 @@ mod tests {
         assert_eq!(unpack(&wrong_sum, 100), Err(Corrupt));
         assert_eq!(unpack(b"plain text, not gzip", 100), Err(Corrupt));
         assert_eq!(unpack(&[packed, b"garbage".to_vec()].concat(), 100), Err(Corrupt));
+    }
+
+    #[test]
+    fn zero_bytes_behind_the_last_member_are_padding() {
+        let packed = gzip(b"a document");
+        let with = |behind: &[u8]| [&packed[..], behind].concat();
+        for piece in [1, 3, 1000] {
+            for zeros in [1, 2, 511] {
+                assert_eq!(unpack(&with(&vec![0; zeros]), piece), Ok(b"a document".to_vec()));
+            }
+            assert_eq!(unpack(&with(b"\0\0x"), piece), Err(Corrupt));
+            assert_eq!(unpack(&with(&with(b"\0")), piece), Ok(b"a documenta document".to_vec()));
+            assert_eq!(unpack(&[&with(b"\0"), &packed[..]].concat(), piece), Err(Corrupt));
+        }
+        assert_eq!(unpack(b"\0\0", 1), Err(Corrupt));
     }
 
     #[test]

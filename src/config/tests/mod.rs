@@ -48,7 +48,7 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(config.rate_limit.on_failure, RateLimitOnFailure::Local);
     assert_eq!(config.egress.allow.len(), 1);
     assert_eq!(config.egress.allow[0].url(), "https://raw.githubusercontent.com");
-    assert_eq!(config.egress.content_types.len(), 8);
+    assert_eq!(config.egress.content_types.len(), 12);
     assert!(config.egress.hosts.is_empty());
     assert_eq!(config.auth.mode, Mode::Off);
     let algorithms: Vec<&str> = config.auth.jwt.algorithms.iter().map(|of| of.as_str()).collect();
