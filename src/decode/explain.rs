@@ -123,7 +123,7 @@ impl Decoder {
         };
         hop.answer = match &asked {
             Ok(document) => Some(format!("{}, a document", document.status)),
-            Err(Error::Redirect(location)) => Some(format!("a redirect to {}", shown(location))),
+            Err(Error::Redirect(location)) => Some(format!("a redirect to {}", location.shown())),
             Err(Error::Status(status, _)) => Some(status.to_string()),
             Err(_) => None,
         };
@@ -142,14 +142,6 @@ impl Decoder {
         hop.addresses = judged.collect();
         asked.map(drop)
     }
-}
-
-/// A location without what may be secret in it.
-fn shown(location: &str) -> &str {
-    let end = location.find(['?', '#']).unwrap_or(location.len());
-    let location = &location[..end];
-    // Userinfo, if that is what it is.
-    if location.contains('@') { "a place with an @ in it" } else { location }
 }
 
 impl Verdict {

@@ -1,11 +1,16 @@
 //! A document that is on its way.
 
 use super::{Corrupt, Error, Gunzip, Unsupported, retry_after};
-use crate::scan::{Charset, ContentType};
+use crate::{
+    policy::Location,
+    scan::{Charset, ContentType},
+};
 use bytes::Bytes;
 use reqwest::{
     Response,
-    header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION, RETRY_AFTER, TRANSFER_ENCODING},
+    header::{
+        CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER, TRANSFER_ENCODING,
+    },
 };
 use std::time::{Duration, SystemTime};
 
@@ -28,9 +33,9 @@ impl Document {
     pub(super) fn begin(response: Response, types: &ContentTypes) -> Result<Self, Error> {
         let status = response.status().as_u16();
         if !matches!(status, 200 | 203) {
-            let location = response.headers().get(LOCATION).and_then(|to| to.to_str().ok());
-            return Err(match (status, location) {
-                (301..=303 | 307 | 308, Some(location)) => Error::Redirect(location.to_owned()),
+            let locations = response.headers().get_all(LOCATION).iter().map(HeaderValue::as_bytes);
+            return Err(match (status, Location::read(locations)) {
+                (301..=303 | 307 | 308, Some(location)) => Error::Redirect(location),
                 _ => Error::Status(status, retry_after(&response)),
             });
         }

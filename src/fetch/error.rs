@@ -1,7 +1,7 @@
 //! Why there is no document.
 
 use super::{circuit::Conduct, resolver::NoAddress};
-use crate::policy::Denied;
+use crate::policy::{Denied, Location};
 use std::{error::Error as _, io, time::Duration};
 
 /// Why there is no document. The texts are for the log: they may name addresses.
@@ -26,7 +26,7 @@ pub enum Error {
     /// The source answered this instead of a document, and when it may be asked again.
     Status(u16, Option<Duration>),
     /// What is asked for is elsewhere: what the source says where.
-    Redirect(String),
+    Redirect(Location),
     /// What the source sent is no HTTP, or breaks off.
     Protocol(String),
     /// The body is not what its head says: no gzip, or chunks without a valid size.

@@ -28,6 +28,7 @@
 mod address;
 mod denied;
 mod embedded;
+mod location;
 mod network;
 mod prefix;
 mod registry;
@@ -38,6 +39,7 @@ mod source;
 mod target;
 
 pub use denied::{Denied, DeniedKind};
+pub use location::Location;
 pub use network::{Exception, Network, NoNetwork};
 pub use route::Route;
 pub use rule::{BlockedHost, Rule, RuleFault};

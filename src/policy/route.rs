@@ -1,10 +1,10 @@
 //! The way to a document, redirect by redirect.
 
 use super::{
-    ApprovedTarget, Denied, DeniedKind, Policy,
+    ApprovedTarget, Denied, DeniedKind, Location, Policy,
     source::{Source, check_text},
 };
-use url::Url;
+use url::{ParseError, Url};
 
 /// A URL, and where it has redirected to so far: each hop judged in full.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl Route {
     }
 
     /// Goes on to where the target redirects to, if that may be.
-    pub fn follow(&mut self, location: &str) -> Result<(), Denied> {
+    pub fn follow(&mut self, location: &Location) -> Result<(), Denied> {
         if self.passed.len() >= self.max_redirects {
             let detail = "the source redirects more often than is followed here: name the URL \
                           that it leads to";
@@ -55,15 +55,23 @@ impl Route {
         Ok(())
     }
 
-    fn next(&self, location: &str) -> Result<ApprovedTarget, Denied> {
+    fn next(&self, location: &Location) -> Result<ApprovedTarget, Denied> {
+        let Location::One(location) = location else {
+            let detail = "the source redirects to several places at once: name the one you mean";
+            return Err(self.astray(detail));
+        };
         let here = self.target.url();
-        let no_url = || self.astray("the source redirects to what is no URL");
-        // As from a caller, nothing is mended.
+        let detail = "the source redirects to what is no URL: name the URL of the document";
+        let no_url = || self.astray(detail);
+        // What is left to mend, a backslash, is refused as it is in the URL of a caller.
         check_text(location).map_err(|_| no_url())?;
-        // One that names a host is held to what holds for the URL of a caller.
+        // One that names a scheme or a host is held to what holds for the URL of a caller.
         let whole = match location.strip_prefix("//") {
             Some(_) => Some(format!("{}:{location}", here.scheme())),
-            None => Url::parse(location).is_ok().then(|| location.to_owned()),
+            None => {
+                let is_relative = Url::parse(location) == Err(ParseError::RelativeUrlWithoutBase);
+                (!is_relative).then(|| location.clone())
+            }
         };
         if let Some(Err(denied)) = whole.map(|whole| Source::parse(&whole)) {
             let is_malformed = denied.kind == DeniedKind::MalformedUrl;
@@ -102,6 +110,10 @@ mod tests {
     use super::*;
     use crate::policy::Rule;
 
+    fn to(location: &str) -> Location {
+        Location::read([location.as_bytes()]).unwrap()
+    }
+
     fn route(max_redirects: usize) -> Route {
         let rules = ["https://a.example", "https://*.b.example/in/", "http://a.example"];
         let rules = rules.iter().map(|url| Rule::parse(url).unwrap()).collect();
@@ -113,7 +125,7 @@ mod tests {
     fn each_hop_is_judged() {
         let check = |location: &str, expected: Result<&str, DeniedKind>| {
             let mut route = route(3);
-            let followed = route.follow(location).map_err(|denied| denied.kind);
+            let followed = route.follow(&to(location)).map_err(|denied| denied.kind);
             assert_eq!(followed.map(|()| route.target().url().as_str()), expected, "{location}");
         };
         check("two", Ok("https://a.example/dir/two"));
@@ -133,8 +145,19 @@ mod tests {
         check("https:two", Err(DeniedKind::Redirect));
         check("file:///etc/passwd", Err(DeniedKind::Scheme));
         check("http://a.example/", Err(DeniedKind::Redirect));
-        check("/a b", Err(DeniedKind::Redirect));
+        check("/a b/ü", Ok("https://a.example/a%20b/%C3%BC"));
+        check(" https://x.b.example/in/a b ", Ok("https://x.b.example/in/a%20b"));
+        check("//ü.b.example/in/", Ok("https://xn--tda.b.example/in/"));
+        check("https://x.b.example/in/ü/..%2f../out", Err(DeniedKind::Path));
+        check("/\t/evil.example/", Err(DeniedKind::Host));
+        check(" //evil.example/", Err(DeniedKind::Host));
+        check("https://évil.example/", Err(DeniedKind::Host));
+        check("https://a.example /", Err(DeniedKind::Redirect));
+        check("https://a.example＠evil.example/", Err(DeniedKind::Redirect));
+        check("https://a b@a.example/", Err(DeniedKind::Userinfo));
+        check("https:a b", Err(DeniedKind::Redirect));
         check("\\\\evil.example", Err(DeniedKind::Redirect));
+        check("/\\evil.example", Err(DeniedKind::Redirect));
         check("https://", Err(DeniedKind::Redirect));
         check(&"x".repeat(3000), Err(DeniedKind::Redirect));
         check("", Err(DeniedKind::Redirect));
@@ -152,7 +175,7 @@ mod tests {
             ("/in/y", false),
             ("https://a.example/three", false),
         ] {
-            route.follow(location).unwrap();
+            route.follow(&to(location)).unwrap();
             assert_eq!(route.is_at_home(), expected, "{location}");
         }
     }
@@ -163,7 +186,7 @@ mod tests {
         let policy = Policy::new(rules.to_vec(), Vec::new(), Vec::new(), Vec::new());
         let mut route = Route::new(policy.approve("https://a.example/").unwrap(), 3);
 
-        let denied = route.follow("https://0x7f.1/").unwrap_err();
+        let denied = route.follow(&to("https://0x7f.1/")).unwrap_err();
 
         assert_eq!(denied.kind, DeniedKind::Address);
         assert!(!denied.detail.contains("127"), "{}", denied.detail);
@@ -173,15 +196,16 @@ mod tests {
     #[test]
     fn there_are_so_many_and_no_circle() {
         let mut straight = route(2);
-        straight.follow("/1").unwrap();
-        straight.follow("/2").unwrap();
-        assert_eq!(straight.follow("/3").unwrap_err().kind, DeniedKind::Redirect);
+        straight.follow(&to("/1")).unwrap();
+        straight.follow(&to("/2")).unwrap();
+        assert_eq!(straight.follow(&to("/3")).unwrap_err().kind, DeniedKind::Redirect);
         assert_eq!(straight.redirects(), 2);
 
         let mut circle = route(9);
-        circle.follow("/1").unwrap();
-        circle.follow("/2").unwrap();
-        assert_eq!(circle.follow("/1").unwrap_err().kind, DeniedKind::Redirect);
-        assert_eq!(route(0).follow("/1").unwrap_err().kind, DeniedKind::Redirect);
+        circle.follow(&to("/1")).unwrap();
+        circle.follow(&to("/2")).unwrap();
+        assert_eq!(circle.follow(&to("/1")).unwrap_err().kind, DeniedKind::Redirect);
+        assert_eq!(route(0).follow(&to("/1")).unwrap_err().kind, DeniedKind::Redirect);
+        assert_eq!(route(9).follow(&Location::Several).unwrap_err().kind, DeniedKind::Redirect);
     }
 }

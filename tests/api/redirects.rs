@@ -175,7 +175,13 @@ async fn what_a_caller_may_not_ask_for_no_redirect_leads_to() {
         ("file:///etc/passwd".to_owned(), "scheme"),
         (format!("http://source.test:{port}/"), "redirect"),
         ("https:\\\\inner.test\\".to_owned(), "redirect"),
-        ("/with space".to_owned(), "redirect"),
+        ("/to\\here".to_owned(), "redirect"),
+        ("//".to_owned(), "redirect"),
+        ("https://source.test:port/".to_owned(), "redirect"),
+        ("https://so urce.test/".to_owned(), "redirect"),
+        ("https://\u{fc}ber.test/".to_owned(), "host"),
+        ("/\t/other.test/".to_owned(), "host"),
+        (format!("/{}", "\u{fc}".repeat(5000)), "redirect"),
     ] {
         upstream.on("/go", to(&location));
         let before = events(&app, kind).await;
@@ -187,7 +193,7 @@ async fn what_a_caller_may_not_ask_for_no_redirect_leads_to() {
     }
     assert_eq!(other.connections(), 0);
     let denied = "decoder_fetch_attempts_total{result=\"denied\"}";
-    assert_eq!(app.metrics().await[denied], 9.0);
+    assert_eq!(app.metrics().await[denied], 15.0);
 }
 
 #[tokio::test]
@@ -197,12 +203,72 @@ async fn what_is_no_redirect_is_the_failure_of_the_source() {
     upstream.on("/300", to("/there").status(300));
     upstream.on("/304", to("/there").status(304));
     upstream.on("/nowhere", Reply::ok("").status(302));
-    upstream.on("/odd", Reply::ok("").status(302).header("Location", "/\u{fc}"));
 
-    for (path, status) in [("/300", 300), ("/304", 304), ("/nowhere", 302), ("/odd", 302)] {
+    for (path, status) in [("/300", 300), ("/304", 304), ("/nowhere", 302)] {
         let problem = decode(&app, &upstream, path).await.discreet_problem(424, "source_failed");
         assert_eq!(problem["source_status"], status, "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_location_is_read_as_browsers_read_it() {
+    let upstream = Upstream::tls().await;
+    let app = TestApp::with_source(&upstream, "", "").await;
+    for (at, (location, target)) in [
+        ("/ü".to_owned(), "/%C3%BC"),
+        ("/a b  c".to_owned(), "/a%20b%20%20c"),
+        ("  /trimmed \t".to_owned(), "/trimmed"),
+        ("/t\tab".to_owned(), "/tab"),
+        ("/日本?q=日 本#日".to_owned(), "/%E6%97%A5%E6%9C%AC?q=%E6%97%A5%20%E6%9C%AC"),
+        (upstream.url("/ab so lut é"), "/ab%20so%20lut%20%C3%A9"),
+        (upstream.url("/net").replace("https:", "") + " ü", "/net%20%C3%BC"),
+        ("/\u{3000}".to_owned(), "/%E3%80%80"),
+        ("/%C3%BC%zz".to_owned(), "/%C3%BC%zz"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let path = format!("/from/{at}");
+        upstream.on(&path, to(&location));
+        upstream.on(target.split('?').next().expect("a path"), Reply::ok("{*x*}"));
+
+        let answer = decode(&app, &upstream, &path).await;
+
+        assert_eq!(answer.json()["secrets"][0]["value"], "x", "{location:?}");
+        let last = upstream.requests().pop().expect("a request");
+        assert_eq!(last.target, target, "{location:?}");
+    }
+    assert_eq!(events(&app, "redirect").await, 0.0);
+}
+
+#[tokio::test]
+async fn bytes_of_a_location_that_are_no_utf_8_are_kept() {
+    let upstream = Upstream::tls().await;
+    let head = b"HTTP/1.1 302 Found\r\nLocation: /\xff?\xfc\r\nConnection: close\r\n\r\n";
+    upstream.on("/latin", [Send(head.to_vec())]);
+    upstream.on("/%FF", Reply::ok("{*x*}"));
+    let app = TestApp::with_source(&upstream, "", "").await;
+
+    let answer = decode(&app, &upstream, "/latin").await;
+
+    assert_eq!(answer.json()["secrets"][0]["value"], "x");
+    assert_eq!(upstream.requests()[1].target, "/%FF?%FC");
+}
+
+#[tokio::test]
+async fn locations_that_differ_lead_nowhere() {
+    let upstream = Upstream::tls().await;
+    upstream.on("/there", Reply::ok("{*x*}"));
+    upstream.on("/same", to("/there").header("Location", "/there"));
+    upstream.on("/two", to("/there").header("Location", "/elsewhere"));
+    let app = TestApp::with_source(&upstream, "", "").await;
+
+    let same = decode(&app, &upstream, "/same").await;
+    let two = decode(&app, &upstream, "/two").await;
+
+    assert_eq!(same.json()["secrets"][0]["value"], "x");
+    two.discreet_problem(403, "source_denied");
+    assert_eq!(events(&app, "redirect").await, 1.0);
 }
 
 #[tokio::test]
