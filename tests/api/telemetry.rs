@@ -248,7 +248,7 @@ async fn the_counters_say_what_clients_and_sources_saw() {
     upstream.on("/left", Reply::stream([Send("{*a*}".into()), Hold]));
     let app = TestApp::with_source(
         &upstream,
-        "total_timeout = \"3s\"\ncircuit.enabled = false",
+        "total_timeout = \"8s\"\ncircuit.enabled = false",
         "[limits]\nmax_document_bytes = \"64KiB\"\n",
     )
     .await;
