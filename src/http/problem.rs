@@ -1,5 +1,6 @@
 //! From failures to problems (RFC 9457): the one place where a code gets a status.
 
+use super::rate;
 use crate::{
     answer::Problem,
     failure::{Blame, Code, Failure},
@@ -237,7 +238,9 @@ impl From<Failure> for Refusal {
 /// Makes a problem of a response that carries a failure, keeping its headers.
 pub(super) fn render<B>(response: &mut Response<B>, record: &Record) -> Option<Body> {
     let failure = response.extensions_mut().remove::<Failure>()?;
-    let body = serde_json::to_vec(&problem(&failure, record)).unwrap_or_default();
+    let mut body = serde_json::to_vec(&problem(&failure, record)).unwrap_or_default();
+    // On a terminal, the prompt belongs on the next line.
+    body.push(b'\n');
     *response.status_mut() = status(&failure);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, const { HeaderValue::from_static("application/problem+json") });
@@ -245,8 +248,7 @@ pub(super) fn render<B>(response: &mut Response<B>, record: &Record) -> Option<B
         headers.insert(WWW_AUTHENTICATE, const { HeaderValue::from_static("Bearer") });
     }
     if let Some(after) = failure.retry_after {
-        // In whole seconds: rather later than too early.
-        headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs_f64().ceil() as u64));
+        headers.insert(RETRY_AFTER, HeaderValue::from(rate::seconds(after)));
     }
     record.failed(failure);
     Some(Body::from(body))
