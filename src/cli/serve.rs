@@ -17,7 +17,7 @@ use clap::Args;
 use nix::sys::signal::{SigSet, Signal};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -31,8 +31,8 @@ pub(super) struct ServeArgs {
     #[command(flatten)]
     config: ConfigArgs,
 
-    /// Where to listen, instead of server.bind
-    #[arg(long, value_name = "ADDR")]
+    /// The address to listen on, such as 127.0.0.1:8080, instead of server.bind
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     bind: Option<SocketAddr>,
 }
 
@@ -76,6 +76,18 @@ pub(super) fn not_started(code: &'static str, error: &anyhow::Error) -> Failure 
     } else {
         Failure::Work { code, detail }
     }
+}
+
+/// An address with a port. What is none, such as a port alone, is shown as it would be one.
+fn address(text: &str) -> std::result::Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        let port = text.rsplit(':').next().and_then(|port| port.parse().ok());
+        let example = match text.trim_matches(['[', ']']).parse::<IpAddr>() {
+            Ok(ip) => SocketAddr::new(ip, 8080),
+            Err(_) => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port.unwrap_or(8080)),
+        };
+        format!("write an address with a port, such as {example}")
+    })
 }
 
 fn serve(loaded: &Loaded) -> anyhow::Result<Ended> {
