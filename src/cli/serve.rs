@@ -1,9 +1,9 @@
 //! `serve`: the service, until it is told to stop.
 
-use super::{Failure, Result, config_args::ConfigArgs, standard::Standard};
+use super::{Failure, Result, config_args::ConfigArgs, health::reachable, standard::Standard};
 use crate::{
     app::{self, Ended, Listeners, Signals, UnusableKeys, UnusableTenants},
-    config::{Config, Loaded, LogFormat, Said, Telemetry},
+    config::{Config, Loaded, LogFormat, Said, Server, Shutdown, Telemetry},
     fetch::{BuildError, RootsError},
     http,
     limit::ValkeyFault,
@@ -17,6 +17,7 @@ use clap::Args;
 use nix::sys::signal::{SigSet, Signal};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
+    io::Write,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -103,11 +104,19 @@ fn serve(loaded: &Loaded) -> anyhow::Result<Ended> {
     // From here on a signal is an end in order.
     signals.thread_unblock()?;
     let metrics = Arc::new(Metrics::new(http::ROUTES)?);
-    let (writer, levels) = start_logging(&loaded.config.telemetry, Standard::output()?, &metrics)?;
+    let stdout = Standard::output()?;
+    // Where JSON is asked for, a program reads the lines, even of a terminal.
+    let is_for_a_person =
+        stdout.is_terminal() && loaded.config.telemetry.log_format != LogFormat::Json;
+    let (writer, levels) = start_logging(&loaded.config.telemetry, stdout, &metrics)?;
     raise_descriptors(&loaded.config);
     let ended = runtime.block_on(async {
         let listeners = Listeners::bind(&loaded.config)?;
-        let (Loaded { config, settings }, signals) = (loaded, Signals { shutdown, hangups });
+        let Loaded { config, settings } = loaded;
+        let terminal = is_for_a_person.then(|| writer.clone());
+        let notices = notices(&listeners.addresses()?, &config.server);
+        let shutdown = announced(shutdown, terminal, notices);
+        let signals = Signals { shutdown, hangups };
         let run = app::run(config, settings, Arc::clone(&metrics), levels, listeners, signals);
         tokio::select! {
             ended = run => ended,
@@ -154,6 +163,46 @@ pub(super) fn start_logging(
     let levels = log::start(telemetry.log.clone(), format, &writer)?;
     log::report_panics();
     Ok((writer, levels))
+}
+
+/// What a person at a terminal reads beside the log: the URLs of the service, once it serves, and
+/// how long it takes to stop, once it begins to.
+fn notices(addresses: &[SocketAddr], server: &Server) -> (String, String) {
+    let url = |address: &SocketAddr| format!("http://{}", reachable(*address));
+    let mut ready = String::new();
+    for (place, address) in addresses.iter().enumerate() {
+        ready += &match place {
+            0 => format!("Ready at {} (press Ctrl-C to stop)\n", url(address)),
+            _ => format!("Admin listener at {}\n", url(address)),
+        };
+    }
+    let Shutdown { notice, grace } = server.shutdown;
+    let answering = if notice.is_zero() {
+        String::new()
+    } else {
+        format!("new requests are still answered for {notice:?}, then ")
+    };
+    let stopping = format!(
+        "Stopping: {answering}work has {grace:?} to finish. Press Ctrl-C again to stop at once.\n"
+    );
+    (ready, stopping)
+}
+
+/// Resolves with `shutdown`, and writes the notices around it to the terminal, if there is one.
+async fn announced(
+    shutdown: impl Future<Output = ()>,
+    mut terminal: Option<LineWriter>,
+    (ready, stopping): (String, String),
+) {
+    let mut say = |notice: String| {
+        if let Some(terminal) = &mut terminal {
+            // It takes every line, and counts those that it cannot write.
+            let _ = terminal.write_all(notice.as_bytes());
+        }
+    };
+    say(ready);
+    shutdown.await;
+    say(stopping);
 }
 
 /// Resolves with the first signal that asks for an end.
