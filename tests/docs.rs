@@ -154,8 +154,8 @@ fn the_readme_names_every_option() {
 #[test]
 fn the_readme_shows_what_the_binary_says() {
     let readme = fs::read_to_string(root().join("README.md")).expect("the README");
-    let (_, rest) = readme.split_once("$ cat > scroll.txt\n").expect("a document");
-    let (document, rest) = rest.split_once("$ blueprint-decoder decode").expect("a command");
+    let (_, rest) = readme.split_once("$ cat > scroll.txt <<'END'\n").expect("a document");
+    let (document, rest) = rest.split_once("END\n$ blueprint-decoder decode").expect("a command");
     let (command, rest) = rest.split_once('\n').expect("a line");
     let (expected, _) = rest.split_once("```").expect("the end of the block");
     let folder = tempfile::tempdir().expect("a folder");

@@ -60,7 +60,7 @@ pub enum Ended {
 
 /// What tells the service from outside what to do.
 pub struct Signals<F> {
-    /// Resolves when it is to end.
+    /// Resolves when it is to end. It is polled only once the service serves.
     pub shutdown: F,
     /// Tells it to read again what may change.
     pub hangups: Signal,

@@ -18,7 +18,7 @@ use std::{fmt::Write, sync::Arc};
 
 #[derive(Debug, Args)]
 pub(super) struct CheckUrlArgs {
-    /// The URL that is asked about
+    /// The URL to check
     #[arg(value_name = "URL")]
     url: String,
 
@@ -39,13 +39,13 @@ pub(super) fn run(arguments: &CheckUrlArgs) -> Result<()> {
     // A lookup that nobody waits for may take its time.
     runtime.shutdown_background();
     print(told(&explanation).as_bytes())?;
-    let (code, detail) = match explanation.verdict {
+    let (code, happened) = match explanation.verdict {
         Verdict::Allowed => return Ok(()),
-        Verdict::Denied { kind, reason } => ("source_denied", format!("{kind}: {reason}")),
-        Verdict::Failed { code, reason } => (code, reason),
-        Verdict::TimedOut => ("source_timeout", "the source took too long".to_owned()),
+        Verdict::Denied { .. } => ("source_denied", "this URL may not be fetched"),
+        Verdict::Failed { code, .. } => (code, "there is no document at this URL"),
+        Verdict::TimedOut => ("source_timeout", "the document did not come in time"),
     };
-    Err(Failure::Work { code, detail })
+    Err(Failure::Work { code, detail: format!("{happened}; standard output says why") })
 }
 
 /// A paragraph for each hop, and the verdict.

@@ -7,8 +7,7 @@ use super::{
 use crate::{
     answer::{Form, Heading, Json, Ndjson, Output, Problem, Report, Timing},
     decode::Pass,
-    failure::{self, Code},
-    scan::{Charset, Marker, MarkerPair, Options, Pairs},
+    scan::{Charset, Marker, MarkerPair, Options, Pairs, UnknownCharset},
 };
 use clap::{Args, ValueEnum};
 use std::{
@@ -43,7 +42,7 @@ pub(super) struct DecodeArgs {
     #[arg(long)]
     multiline: bool,
 
-    /// The charset of a document on this machine, where no byte-order mark says it
+    /// The charset of the file or of standard input, unless a byte-order mark declares one
     /// [default: utf-8]
     #[arg(long, value_name = "LABEL", conflicts_with = "source")]
     charset: Option<String>,
@@ -158,7 +157,7 @@ impl DecodeArgs {
         let pairs = match self.markers.as_slice() {
             [] => Pairs::default(),
             markers => {
-                Pairs::new(markers.to_vec()).map_err(|fault| Failure::usage("decode", fault))?
+                Pairs::new(markers.to_vec()).map_err(|fault| Failure::usage(&["decode"], fault))?
             }
         };
         Ok(Options {
@@ -173,9 +172,12 @@ impl DecodeArgs {
 
     fn charset(&self) -> Result<Charset> {
         let Some(label) = &self.charset else { return Ok(Charset::UTF_8) };
-        Charset::for_label(label).map_err(|unknown| {
-            let detail = format!("--charset {label}: {unknown}");
-            failure::Failure::new(Code::UnsupportedDocument, detail).into()
+        Charset::for_label(label).map_err(|UnknownCharset| {
+            let fault = format!(
+                "--charset {label}: this charset cannot be decoded; use a label of the Encoding \
+                 Standard, such as utf-8, windows-1252 or shift_jis"
+            );
+            Failure::usage(&["decode"], fault)
         })
     }
 
@@ -210,13 +212,13 @@ impl From<OutputArg> for Output {
 
 fn marker_pair(text: &str) -> std::result::Result<MarkerPair, String> {
     let (start, end) = MarkerPair::split(text)
-        .ok_or("a start and an end marker with a colon between them, such as '{*:*}'")?;
+        .ok_or("write a start and an end marker with a colon between them, such as '{*:*}'")?;
     let marker = |text| Marker::new(text).map_err(|fault| fault.to_string());
     Ok(MarkerPair { start: marker(start)?, end: marker(end)? })
 }
 
 fn at_least_one<T: FromStr>(text: &str) -> std::result::Result<T, String> {
-    text.parse().map_err(|_| format!("a whole number from 1 to {} is allowed", u64::MAX))
+    text.parse().map_err(|_| format!("use a whole number from 1 to {}", u64::MAX))
 }
 
 #[cfg(test)]

@@ -1,7 +1,10 @@
 //! The document that `decode` reads on this machine.
 
 use super::standard::Standard;
-use crate::failure::{Code, Failure};
+use crate::{
+    answer::Escaped,
+    failure::{Code, Failure},
+};
 use clap::Args;
 use std::{
     fs::File,
@@ -78,7 +81,38 @@ impl Document {
 }
 
 fn only_a_hyphen(text: &str) -> Result<String, String> {
-    if text == "-" { Ok(text.to_owned()) } else { Err(format!("a file is named by --file {text}")) }
+    if text == "-" {
+        return Ok(text.to_owned());
+    }
+    let (document, option) =
+        if text.contains("://") { ("URL", "--source") } else { ("file", "--file") };
+    let quoted = shell_quoted(text);
+    Err(format!("only - for standard input is allowed; for a {document}, write {option}={quoted}"))
+}
+
+/// A text as a word of a shell, without characters that are not safe to show.
+fn shell_quoted(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./,:+@%=".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    if Escaped(text).to_string() == text {
+        return format!("'{}'", text.replace('\'', "'\\''"));
+    }
+    let mut quoted = "$'".to_owned();
+    for character in text.chars() {
+        match character {
+            '\'' | '\\' => quoted.extend(['\\', character]),
+            _ if Escaped(character.encode_utf8(&mut [0; 4])).to_string().starts_with('\\') => {
+                let mut bytes = [0; 4];
+                for byte in character.encode_utf8(&mut bytes).bytes() {
+                    quoted.push_str(&format!("\\{byte:03o}"));
+                }
+            }
+            _ => quoted.push(character),
+        }
+    }
+    quoted + "'"
 }
 
 fn unreadable(name: &str, error: &io::Error) -> Failure {

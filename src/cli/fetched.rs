@@ -97,7 +97,7 @@ fn within(options: Options, limits: &Limits) -> Result<Options> {
         if asked > most {
             let fault =
                 format!("{name} is at most {most} for a source (limits in the configuration)");
-            return Err(Failure::usage("decode", fault));
+            return Err(Failure::usage(&["decode"], fault));
         }
     }
     Ok(options)

@@ -13,11 +13,11 @@ pub(super) struct HealthArgs {
     #[command(flatten)]
     config: ConfigArgs,
 
-    /// Ask whether it wants requests, not only whether it is alive
+    /// Ask whether the service is ready for requests, not only whether it is alive
     #[arg(long)]
     ready: bool,
 
-    /// Where it is [default: the configured admin listener, or the public one]
+    /// The URL of the service [default: the configured admin listener, or the public one]
     #[arg(long, value_name = "URL", value_parser = base)]
     url: Option<Base>,
 }
@@ -60,7 +60,7 @@ pub(super) fn run(arguments: &HealthArgs) -> Result<()> {
 }
 
 /// An address that a listener can be reached at from its own machine.
-fn reachable(bind: SocketAddr) -> SocketAddr {
+pub(super) fn reachable(bind: SocketAddr) -> SocketAddr {
     let ip = match bind.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -75,7 +75,8 @@ fn base(url: &str) -> std::result::Result<Base, String> {
         !authority.is_empty()
             && authority.chars().all(|c| c.is_ascii_graphic() && !"/@?#".contains(c))
     };
-    let authority = authority.filter(fits).ok_or("allowed is http://host[:port]")?;
+    let authority =
+        authority.filter(fits).ok_or("write http://host[:port], such as http://127.0.0.1:8080")?;
     let after_address = authority.rsplit_once(']').map_or(authority, |(_, after)| after);
     let port = if after_address.contains(':') { "" } else { ":80" };
     Ok(Base(format!("{authority}{port}")))

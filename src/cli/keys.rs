@@ -2,7 +2,10 @@
 
 use super::{Failure, Result, print};
 use crate::identity::{NewKey, NoRandomness, Role, TENANT_NAME, is_tenant_name};
-use clap::{ArgGroup, Args, Subcommand};
+use clap::{
+    ArgGroup, Args, Subcommand,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 use zeroize::Zeroizing;
 
 #[derive(Debug, Args)]
@@ -13,25 +16,33 @@ pub(super) struct KeysArgs {
 
 #[derive(Debug, Subcommand)]
 enum KeysCommand {
-    /// Make a key: it is printed first, then what stands about it in the tenants file
+    /// Make a key and print it, then the lines to add to the tenants file
     New(NewArgs),
 }
 
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("owner").required(true))]
 struct NewArgs {
-    /// For a tenant; the role is viewer or decoder
+    /// The tenant the key is for; its role is viewer or decoder
     #[arg(long, value_name = "NAME", group = "owner")]
     tenant: Option<String>,
 
-    /// For one of the staff; the role is auditor or operator
+    /// The key is for a member of staff; its role is auditor or operator
     #[arg(long, group = "owner")]
     staff: bool,
 
-    /// What may be done with it
+    /// The role of the key
     #[arg(long, value_name = "ROLE")]
-    role: String,
+    #[arg(value_parser = PossibleValuesParser::new(Role::ALL.map(Role::as_str)).try_map(role))]
+    role: Role,
 }
+
+fn role(name: String) -> std::result::Result<Role, String> {
+    Role::of_name(&name).ok_or(name)
+}
+
+/// Whose usage is shown where the parser sees no fault.
+const COMMAND: &[&str] = &["keys", "new"];
 
 pub(super) fn run(arguments: &KeysArgs) -> Result<()> {
     let KeysCommand::New(arguments) = &arguments.command;
@@ -39,14 +50,16 @@ pub(super) fn run(arguments: &KeysArgs) -> Result<()> {
         true => [Role::Auditor, Role::Operator],
         false => [Role::Viewer, Role::Decoder],
     };
-    let role = Role::of_name(&arguments.role).filter(|role| roles.contains(role));
-    let role = role.ok_or_else(|| {
-        let [one, other] = roles.map(Role::as_str);
-        Failure::usage("keys", format!("--role is {one} or {other} here"))
-    })?;
+    let role = arguments.role;
+    if !roles.contains(&role) {
+        let (owner, [one, other]) =
+            (if arguments.staff { "--staff" } else { "--tenant" }, roles.map(Role::as_str));
+        let fault = format!("--role {} is not for {owner}: use {one} or {other}", role.as_str());
+        return Err(Failure::usage(COMMAND, fault));
+    }
     if let Some(name) = arguments.tenant.as_ref().filter(|name| !is_tenant_name(name)) {
         let fault = format!("{name:?} is no name of a tenant: {TENANT_NAME}");
-        return Err(Failure::usage("keys", fault));
+        return Err(Failure::usage(COMMAND, fault));
     }
     let key = NewKey::make().map_err(|NoRandomness| Failure::Work {
         code: "no_randomness",

@@ -135,25 +135,34 @@ fn report(failure: Failure) -> ExitCode {
 }
 
 impl Failure {
-    /// A fault in the arguments of a command that shows only when they are seen
-    /// together.
-    fn usage(command: &str, fault: impl std::fmt::Display) -> Self {
+    /// A fault that the parser does not see, in the arguments of a command: its name, and
+    /// that of its subcommand.
+    #[expect(clippy::expect_used, reason = "the commands are named in the code")]
+    fn usage(command: &[&str], fault: impl std::fmt::Display) -> Self {
         let mut cli = Cli::command();
         cli.build();
         let kind = clap::error::ErrorKind::ValueValidation;
-        Self::Usage(match cli.find_subcommand_mut(command) {
-            Some(command) => command.error(kind, fault),
-            None => cli.error(kind, fault),
-        })
+        let mut within = &mut cli;
+        for name in command {
+            within = within.find_subcommand_mut(name).expect("a command of this program");
+        }
+        Self::Usage(within.error(kind, fault))
     }
 }
 
 /// On one's own machine, nothing needs to be hidden.
 impl From<failure::Failure> for Failure {
     fn from(failure: failure::Failure) -> Self {
-        let detail = match failure.reason {
-            Some(reason) if reason != failure.detail => format!("{}: {reason}", failure.detail),
+        let detail = match failure.faults.as_slice() {
+            // What is a member of a request there is an argument here.
+            [fault] => format!("--{}: {}", fault.pointer.trim_start_matches('/'), fault.detail),
             _ => failure.detail,
+        };
+        let detail = match failure.reason {
+            Some(reason) if detail.ends_with(&reason) => detail,
+            Some(reason) if reason.ends_with(&detail) => reason,
+            Some(reason) => format!("{detail}: {reason}"),
+            None => detail,
         };
         Self::Work { code: failure.code.as_str(), detail }
     }

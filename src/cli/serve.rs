@@ -1,9 +1,9 @@
 //! `serve`: the service, until it is told to stop.
 
-use super::{Failure, Result, config_args::ConfigArgs, standard::Standard};
+use super::{Failure, Result, config_args::ConfigArgs, health::reachable, standard::Standard};
 use crate::{
     app::{self, Ended, Listeners, Signals, UnusableKeys, UnusableTenants},
-    config::{Config, Loaded, LogFormat, Said, Telemetry},
+    config::{Config, Loaded, LogFormat, Said, Server, Shutdown, Telemetry},
     fetch::{BuildError, RootsError},
     http,
     limit::ValkeyFault,
@@ -17,7 +17,8 @@ use clap::Args;
 use nix::sys::signal::{SigSet, Signal};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
-    net::SocketAddr,
+    io::Write,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -31,8 +32,8 @@ pub(super) struct ServeArgs {
     #[command(flatten)]
     config: ConfigArgs,
 
-    /// Where to listen, instead of server.bind
-    #[arg(long, value_name = "ADDR")]
+    /// The address to listen on, such as 127.0.0.1:8080, instead of server.bind
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     bind: Option<SocketAddr>,
 }
 
@@ -78,6 +79,18 @@ pub(super) fn not_started(code: &'static str, error: &anyhow::Error) -> Failure 
     }
 }
 
+/// An address with a port. What is none, such as a port alone, is shown as it would be one.
+fn address(text: &str) -> std::result::Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        let port = text.rsplit(':').next().and_then(|port| port.parse().ok());
+        let example = match text.trim_matches(['[', ']']).parse::<IpAddr>() {
+            Ok(ip) => SocketAddr::new(ip, 8080),
+            Err(_) => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port.unwrap_or(8080)),
+        };
+        format!("write an address with a port, such as {example}")
+    })
+}
+
 fn serve(loaded: &Loaded) -> anyhow::Result<Ended> {
     // A signal that comes before all is set up to hear it would be lost: it has to wait. The
     // other threads leave signals to this one for good.
@@ -91,11 +104,19 @@ fn serve(loaded: &Loaded) -> anyhow::Result<Ended> {
     // From here on a signal is an end in order.
     signals.thread_unblock()?;
     let metrics = Arc::new(Metrics::new(http::ROUTES)?);
-    let (writer, levels) = start_logging(&loaded.config.telemetry, Standard::output()?, &metrics)?;
+    let stdout = Standard::output()?;
+    // Where JSON is asked for, a program reads the lines, even of a terminal.
+    let is_for_a_person =
+        stdout.is_terminal() && loaded.config.telemetry.log_format != LogFormat::Json;
+    let (writer, levels) = start_logging(&loaded.config.telemetry, stdout, &metrics)?;
     raise_descriptors(&loaded.config);
     let ended = runtime.block_on(async {
         let listeners = Listeners::bind(&loaded.config)?;
-        let (Loaded { config, settings }, signals) = (loaded, Signals { shutdown, hangups });
+        let Loaded { config, settings } = loaded;
+        let terminal = is_for_a_person.then(|| writer.clone());
+        let notices = notices(&listeners.addresses()?, &config.server);
+        let shutdown = announced(shutdown, terminal, notices);
+        let signals = Signals { shutdown, hangups };
         let run = app::run(config, settings, Arc::clone(&metrics), levels, listeners, signals);
         tokio::select! {
             ended = run => ended,
@@ -142,6 +163,46 @@ pub(super) fn start_logging(
     let levels = log::start(telemetry.log.clone(), format, &writer)?;
     log::report_panics();
     Ok((writer, levels))
+}
+
+/// What a person at a terminal reads beside the log: the URLs of the service, once it serves, and
+/// how long it takes to stop, once it begins to.
+fn notices(addresses: &[SocketAddr], server: &Server) -> (String, String) {
+    let url = |address: &SocketAddr| format!("http://{}", reachable(*address));
+    let mut ready = String::new();
+    for (place, address) in addresses.iter().enumerate() {
+        ready += &match place {
+            0 => format!("Ready at {} (press Ctrl-C to stop)\n", url(address)),
+            _ => format!("Admin listener at {}\n", url(address)),
+        };
+    }
+    let Shutdown { notice, grace } = server.shutdown;
+    let answering = if notice.is_zero() {
+        String::new()
+    } else {
+        format!("new requests are still answered for {notice:?}, then ")
+    };
+    let stopping = format!(
+        "Stopping: {answering}work has {grace:?} to finish. Press Ctrl-C again to stop at once.\n"
+    );
+    (ready, stopping)
+}
+
+/// Resolves with `shutdown`, and writes the notices around it to the terminal, if there is one.
+async fn announced(
+    shutdown: impl Future<Output = ()>,
+    mut terminal: Option<LineWriter>,
+    (ready, stopping): (String, String),
+) {
+    let mut say = |notice: String| {
+        if let Some(terminal) = &mut terminal {
+            // It takes every line, and counts those that it cannot write.
+            let _ = terminal.write_all(notice.as_bytes());
+        }
+    };
+    say(ready);
+    shutdown.await;
+    say(stopping);
 }
 
 /// Resolves with the first signal that asks for an end.

@@ -17,8 +17,17 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-/// What the variables of this program begin with.
+/// Variables that set a key begin with this.
 pub(super) const PREFIX: &str = "DECODER__";
+
+/// All variables of this program begin with this.
+const OURS: &str = "DECODER_";
+
+/// Names the configuration file; set apart from the keys.
+pub(super) const CONFIG_FILE: &str = "DECODER_CONFIG";
+
+/// Read when the program is built, and harmless when it runs.
+const COMMIT: &str = "DECODER_COMMIT";
 
 /// No configuration is larger; `/dev/zero` is.
 pub(super) const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -53,17 +62,22 @@ impl Layer {
         Self::toml(&name, &text)
     }
 
+    /// All variables of this program that are about keys. One that is not spelt as a variable
+    /// of a key stands under its own name, which is no key, so it is refused as unknown.
+    ///
     /// Text that is no UTF-8 is taken with the bytes in question replaced: no key
     /// accepts those.
     pub(super) fn environment(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         let ours = variables.into_iter().filter_map(|(name, text)| {
             let name = name.to_string_lossy().into_owned();
-            let key = name.strip_prefix(PREFIX)?;
+            if !name.starts_with(OURS) || name == CONFIG_FILE || name == COMMIT {
+                return None;
+            }
             // Only the one spelling: two that name the same key could contradict.
             let is_spelt = |byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'_');
-            let key = match key.bytes().all(is_spelt) {
-                true => key.to_lowercase().replace("__", "."),
-                false => name.clone(),
+            let key = match name.strip_prefix(PREFIX) {
+                Some(key) if key.bytes().all(is_spelt) => key.to_lowercase().replace("__", "."),
+                _ => name.clone(),
             };
             Some((key, (name, text.to_string_lossy().into_owned())))
         });

@@ -83,7 +83,7 @@ pub struct Said {
 
 impl Config {
     /// Loads the layers: `file`, if any, the variables of the environment that begin
-    /// with `DECODER__`, and what was said on the command line. The error says
+    /// with `DECODER_`, and what was said on the command line. The error says
     /// everything that is wrong, a line each.
     pub fn load(
         file: Option<&Path>,

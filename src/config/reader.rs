@@ -2,14 +2,15 @@
 
 use super::{
     kind::{Kind, Raw},
-    layers::{Layer, PREFIX},
+    layers::{CONFIG_FILE, Layer, PREFIX},
 };
 use std::{collections::BTreeSet, fmt};
+use strsim::damerau_levenshtein;
 
 /// Something in the configuration that cannot be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// `section.key`.
+    /// `section.key`, or the name of an unknown variable.
     pub key: String,
     /// The value as it stands there; `None` where that must not be shown.
     pub value: Option<String>,
@@ -76,31 +77,100 @@ impl<'a> Reader<'a> {
                 if known.contains(key.as_str()) {
                     continue;
                 }
-                let allowed = self.instead_of(&key, &known);
                 let value = shown_unknown(&key, raw);
-                self.faults.push(Fault { key, value, origin: origin.to_owned(), allowed });
+                let origin = origin.to_owned();
+                self.faults.push(match raw {
+                    Raw::Toml(_) => {
+                        let allowed = self.instead_of_key(&key, &known);
+                        Fault { key, value, origin, allowed }
+                    }
+                    Raw::Text(_) => {
+                        let allowed = self.instead_of_variable(&origin, &key, &known);
+                        Fault { key: origin.clone(), value, origin, allowed }
+                    }
+                });
             }
         }
     }
 
-    fn instead_of(&self, key: &str, known: &BTreeSet<&str>) -> String {
-        if key.starts_with(PREFIX) {
-            return format!("variables are written in capitals, {PREFIX}SECTION__KEY");
-        }
+    fn instead_of_key(&self, key: &str, known: &BTreeSet<&str>) -> String {
         if self.sections.contains(key) {
             return format!("this is a section: write [{key}] and its keys");
         }
+        match self.keys_beside(key, known) {
+            Some(keys) => format!("unknown key; {keys}"),
+            None => format!("unknown section; there are {}", self.section_names()),
+        }
+    }
+
+    fn instead_of_variable(&self, name: &str, key: &str, known: &BTreeSet<&str>) -> String {
+        if self.sections.contains(key) {
+            return format!("this is a section: write one of its keys, as in {name}__KEY");
+        }
+        if let Some(likely) = likely_variable(name, known) {
+            return format!("unknown variable; did you mean {likely}?");
+        }
+        if let Some(keys) = self.keys_beside(key, known) {
+            return format!("unknown variable; {keys}");
+        }
+        // A Service of Kubernetes that is named `decoder` sets variables of these names in the
+        // pods beside it.
+        let of_a_service = name.contains("_PORT") || name.ends_with("_SERVICE_HOST");
+        let hint = if of_a_service {
+            "; if Kubernetes sets it for a Service, set enableServiceLinks: false in the pod's spec"
+        } else {
+            ""
+        };
+        let sections = self.section_names();
+        format!(
+            "unknown variable; write {CONFIG_FILE} or {PREFIX}SECTION__KEY; sections are \
+             {sections}{hint}"
+        )
+    }
+
+    /// The keys of the section that `key` would be in, where there is that section.
+    fn keys_beside(&self, key: &str, known: &BTreeSet<&str>) -> Option<String> {
         let section = key.rsplit_once('.').map_or("", |(section, _)| section);
         if !self.sections.contains(section) {
-            let sections: Vec<&str> = self.sections.iter().map(String::as_str).collect();
-            return format!("unknown section; there are {}", sections.join(", "));
+            return None;
         }
         let within = |known: &&str| known.rsplit_once('.').map(|(of, _)| of) == Some(section);
         let keys: Vec<&str> =
             known.iter().copied().filter(within).map(|known| &known[section.len() + 1..]).collect();
-        format!("unknown key; [{section}] has {}", keys.join(", "))
+        Some(format!("[{section}] has {}", keys.join(", ")))
+    }
+
+    fn section_names(&self) -> String {
+        self.sections.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
     }
 }
+
+/// The variable that was probably meant by the name of one that nothing knows: other
+/// underscores, other letters by two at most, or a key without its sections that only one
+/// section has.
+fn likely_variable(name: &str, known: &BTreeSet<&str>) -> Option<String> {
+    let letters = |name: &str| -> String {
+        name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_uppercase()
+    };
+    let variable = |key: &str| format!("{PREFIX}{}", key.to_uppercase().replace('.', "__"));
+    let given = letters(name);
+    let variables = known.iter().map(|key| variable(key)).chain([CONFIG_FILE.to_owned()]);
+    let distant = variables.map(|name| (damerau_levenshtein(&given, &letters(&name)), name));
+    let nearest = distant.filter(|(distance, _)| *distance <= MAX_DISTANCE).min();
+    nearest.map(|(_, name)| name).or_else(|| {
+        let is_it = |key: &&&str| {
+            let parts: Vec<&str> = key.split('.').collect();
+            let (section, key) = (parts[0], parts[parts.len() - 1]);
+            given == letters(&format!("{PREFIX}{key}"))
+                || given == letters(&format!("{PREFIX}{section}{key}"))
+        };
+        let mut likely = known.iter().filter(is_it);
+        likely.next().filter(|_| likely.next().is_none()).map(|key| variable(key))
+    })
+}
+
+/// Two letters that are wrong, missing, too many or swapped are a slip of the hand.
+const MAX_DISTANCE: usize = 2;
 
 impl<'a> Section<'_, 'a> {
     /// The effective value of a key.
@@ -170,10 +240,13 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { key, value, origin, allowed } = self;
         let value = value.as_deref().unwrap_or("(not shown)");
-        if value.chars().count() > 80 {
-            let beginning: String = value.chars().take(80).collect();
-            return write!(f, "{key} = {beginning}… ({origin}): {allowed}");
+        match value.char_indices().nth(80) {
+            Some((end, _)) => write!(f, "{key} = {}…", &value[..end])?,
+            None => write!(f, "{key} = {value}")?,
         }
-        write!(f, "{key} = {value} ({origin}): {allowed}")
+        if key != origin {
+            write!(f, " ({origin})")?;
+        }
+        write!(f, ": {allowed}")
     }
 }

@@ -107,6 +107,29 @@ async fn a_failure_is_a_line_with_its_code_and_exit_code_1() {
     }
 }
 
+/// A failure has a sentence for callers and one for the log, which may be the same.
+#[tokio::test]
+async fn no_sentence_of_a_failure_stands_there_twice() {
+    let upstream = Upstream::tls().await;
+    let location = upstream.url("/around");
+    upstream.on("/around", Reply::ok("").status(302).header("Location", &location));
+    let ca = Upstream::ca_file();
+    let config = allowing(&[&upstream], &ca, "");
+    let check = async |source: &str, expected: &str| {
+        let run = decode(&config, source, &[]).await;
+        assert_eq!(run.stderr, format!("blueprint-decoder: {expected}\n"), "{run:?}");
+    };
+    check(
+        "./x",
+        "invalid_request: --source: this is no absolute URL: begin with https:// and a host",
+    )
+    .await;
+    let userinfo = "a URL has no user and no password: leave out everything up to the @";
+    check("https://u:p@source.test/", &format!("source_denied: {userinfo}")).await;
+    let around = format!("redirect 2, of {location}: the source redirects in a circle");
+    check(&location, &format!("source_denied: {around}")).await;
+}
+
 #[tokio::test]
 async fn lines_end_with_the_problem() {
     let upstream = Upstream::tls().await;

@@ -1,15 +1,45 @@
-//! The curl lines of the README, executed by curl as they are printed.
+//! The commands of the README, executed by a shell and curl as they are printed, in the order of
+//! the page. Behind the feature `real-tools`; a program that is missing is a failure:
+//! `apt-get install bash curl`.
 
-use crate::support::app::{TestApp, undisturbed};
+use crate::support::app::{TestApp, program};
 use regex::Regex;
-use std::{net::TcpListener, process::Command};
+use std::{fs, net::TcpListener, path::Path, process::Command};
 
-/// The commands of the README that ask the service, with what they print.
-fn examples() -> Vec<(String, String)> {
-    let readme = include_str!("../../README.md");
-    let block = Regex::new(r"(?ms)^```console\n\$ (curl [^\n]*)\n(.*?)^```").expect("a regex");
-    let found = block.captures_iter(readme);
-    found.map(|found| (found[1].to_owned(), found[2].to_owned())).collect()
+/// A command with what it prints.
+struct Example {
+    command: String,
+    printed: String,
+}
+
+/// The commands up to the section about the container image: what needs nothing but this
+/// program, a shell and curl.
+fn examples() -> Vec<Example> {
+    let (page, _) =
+        include_str!("../../README.md").split_once("\n## Container image\n").expect("a section");
+    let block = Regex::new(r"(?ms)^```(console|sh)\n(.*?)^```").expect("a regex");
+    let mut examples: Vec<Example> = Vec::new();
+    for found in block.captures_iter(page) {
+        let is_console = &found[1] == "console";
+        let mut within_document = false;
+        for line in found[2].lines() {
+            let command = if is_console { line.strip_prefix("$ ") } else { Some(line) };
+            let last = examples.last_mut();
+            match (command, last) {
+                (_, Some(last)) if within_document => {
+                    within_document = line != "END";
+                    last.command += &format!("\n{line}");
+                }
+                (Some(command), _) => {
+                    within_document = command.ends_with("<<'END'");
+                    examples.push(Example { command: command.to_owned(), printed: String::new() });
+                }
+                (None, Some(last)) => last.printed += &format!("{line}\n"),
+                (None, None) => panic!("{line} is printed by no command"),
+            }
+        }
+    }
+    examples
 }
 
 /// What differs from one run to the next, made the same.
@@ -20,63 +50,75 @@ fn settled(text: &str) -> String {
     time.replace_all(&text, r#""total":0"#).trim_end().to_owned()
 }
 
+/// As a reader does it: the service of the first section runs on its port until the end, and the
+/// program is not there before the page installs it.
 #[tokio::test]
-async fn what_the_readme_prints_is_what_curl_gets() {
-    let app = TestApp::start("").await;
+async fn the_readme_does_what_it_says_in_the_order_of_the_page() {
+    // Its document is on the internet, which is not asked here.
+    let config = "[egress]\nhosts.\"raw.githubusercontent.com\" = [\"127.0.0.1\"]\n";
+    let open = TestApp::start(config).await;
+    let (folder, out) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("one"));
     let examples = examples();
-    assert!(examples.len() >= 4, "{examples:?}");
-
-    for (command, expected) in examples {
-        assert!(command.contains("http://127.0.0.1:8080/"), "{command}");
-        let command = command.replace("127.0.0.1:8080", &app.address.to_string());
-        let shell = Command::new("sh").args(["-c", &command]).output();
-        let output = shell.expect("a shell and curl: apt-get install curl");
-        assert!(output.status.success(), "{command}: {output:?}: apt-get install curl");
-        let text = String::from_utf8(output.stdout).expect("UTF-8");
-        if expected.is_empty() {
-            // Its document is on the internet, which may not be there.
-            let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-            assert!(json["request_id"].is_string(), "{text}");
-        } else {
-            assert_eq!(settled(&text), settled(&expected), "{command}");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let locked = listener.local_addr().expect("an address").to_string();
+    drop(listener);
+    let here = |text: &str| {
+        text.replace("127.0.0.1:8080", &open.address.to_string())
+            .replace("127.0.0.1:8090", &locked)
+            // It would follow the file for ever.
+            .replace("tail -f", "tail -n +1")
+    };
+    let mut script = format!(
+        "set -eu\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\ncargo() {{\n  case \"$*\" in\n  \
+         'run --release' | test) ;;\n  'install --path . --locked') ln -s {:?} {:?} ;;\n  \
+         *) return 1 ;;\n  esac\n}}\n",
+        program().get_program(),
+        out.path().join("blueprint-decoder"),
+    );
+    // Its host is nobody's.
+    let can_be_run = |command: &str| !command.starts_with("blueprint-decoder check-url ");
+    for (place, Example { command, .. }) in examples.iter().enumerate() {
+        if can_be_run(command) {
+            script +=
+                &format!("{{\n{}\n}} >{:?}\n", here(command), out.path().join(place.to_string()));
         }
     }
+
+    let mut bash = Command::new("bash");
+    let path = format!("{}:/usr/bin:/bin", out.path().display());
+    bash.args(["-c", &script]).current_dir(folder.path()).env_clear();
+    bash.env("PATH", path).env("DECODER__SERVER__SHUTDOWN__NOTICE", "0s");
+    let ran = bash.output().expect("bash runs: apt-get install bash curl");
+
+    let output = |place: usize| read(&out.path().join(place.to_string()));
+    let stderr = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "{stderr}\n{script}");
+    for (place, Example { command, printed }) in examples.iter().enumerate() {
+        let text = output(place);
+        if !can_be_run(command) || command.ends_with('&') {
+            continue;
+        } else if command.contains("raw.githubusercontent.com") {
+            let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+            assert_eq!(json["code"], "source_denied", "{text}");
+        } else if command.contains("curl -si ") {
+            let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+            assert!(printed.lines().all(|line| lines.contains(&line)), "{command}: {text}");
+        } else if command.starts_with("tail -f") {
+            assert!(text.starts_with(printed), "{command}: {text}");
+        } else {
+            assert_eq!(settled(&text), settled(printed), "{command}");
+        }
+    }
+    // Each of the two services was asked what was meant for it.
+    let locked = examples.iter().position(|example| example.command.ends_with('&'));
+    let locked = locked.expect("a second service");
+    assert!(output(locked + 1).starts_with("HTTP/1.1 401 "), "{}", output(locked + 1));
+    assert!(output(locked + 2).contains("\"value\":\"DOOR: east\""), "{}", output(locked + 2));
+    let requests = |log: String| log.matches("\"message\":\"request\"").count();
+    assert_eq!(requests(output(locked)), 2, "{}", output(locked));
+    assert_eq!(requests(open.log_lines().join("\n")), 4);
 }
 
-/// The three commands that make a key and use it, as they are printed, in a folder of their own.
-#[test]
-fn three_commands_lead_to_a_decode_that_a_key_opens() {
-    let readme = include_str!("../../README.md");
-    let block = Regex::new(r"(?ms)^```console\n(\$ umask .*?)^```").expect("a regex");
-    let block = block.captures(readme).expect("the commands")[1].to_owned();
-    let (commands, printed): (Vec<&str>, Vec<&str>) =
-        block.lines().partition(|line| line.starts_with("$ "));
-    assert_eq!(commands.len(), 3, "{commands:?}");
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = listener.local_addr().expect("an address").to_string();
-    drop(listener);
-    let binary = std::path::Path::new(env!("CARGO_BIN_EXE_blueprint-decoder"));
-    let folder = tempfile::tempdir().expect("a folder");
-    let script = commands.iter().map(|command| command[2..].replace("127.0.0.1:8080", &address));
-    let script = script.collect::<Vec<_>>().join("\n");
-    // What it leaves behind ends with it.
-    let script = format!("trap 'kill %1' EXIT\nset -m\n{script}\n");
-
-    let mut command = Command::new("bash");
-    undisturbed(&mut command, "[rate_limit]");
-    let path = format!(
-        "{}:{}",
-        binary.parent().expect("a folder").display(),
-        std::env::var("PATH").unwrap_or_default()
-    );
-    command.env("PATH", path).env("DECODER__SERVER__BIND", &address).current_dir(folder.path());
-    let output = command.args(["-c", &script]).output().expect("bash runs");
-
-    let text = String::from_utf8_lossy(&output.stdout);
-    for line in printed {
-        assert!(text.contains(line), "{line} not in {text} {output:?}");
-    }
-    assert!(text.contains("\"value\":\"DOOR: east\""), "{text}");
-    let log = text.lines().filter(|line| line.contains("\"message\":\"request\""));
-    assert!(log.into_iter().all(|line| line.contains("\"tenant\":\"league\"")), "{text}");
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_default()
 }

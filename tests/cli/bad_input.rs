@@ -1,7 +1,7 @@
 //! What cannot be done is said in one clear line with the right exit code.
 
 use super::support::{Folder, command, output, run, run_with_input};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 #[test]
 fn arguments_that_cannot_be_are_usage() {
@@ -30,8 +30,10 @@ fn arguments_that_cannot_be_are_usage() {
     check(&["-", "--output", "raw"], "invalid value 'raw'");
     check(&["-", "--format", "xml"], "invalid value 'xml'");
     check(&["-", "--nonsense"], "unexpected argument '--nonsense'");
-    check(&["x"], "a file is named by --file x");
     check(&["\u{1b}[31m"], "\\u{1b}[31m");
+    check(&["-", "--charset", "klingon"], "--charset klingon: this charset cannot be decoded");
+    check(&["-", "--charset", "replacement"], "such as utf-8, windows-1252 or shift_jis");
+    check(&["-", "--charset", "klingon"], "Usage: blueprint-decoder decode ");
     check(&["-", "--file", "x"], "cannot be used with");
     check(&[], "required arguments were not provided");
 }
@@ -49,8 +51,69 @@ fn a_document_that_cannot_be_read_is_one_line() {
     check(&["--file", "/no/such/file"], "source_not_found: cannot read /no/such/file: No such");
     check(&["--file", folder], &format!("source_failed: cannot read {folder}: is a directory"));
     check(&["--file", "/no/\u{1b}[31m\n"], "source_not_found: cannot read /no/\\u{1b}[31m\\n: No");
-    check(&["-", "--charset", "klingon"], "unsupported_document: --charset klingon: ");
-    check(&["-", "--charset", "replacement"], "unsupported_document: --charset replacement: ");
+}
+
+/// The shell itself reads what the hint says, and `decode` takes it as it was meant.
+#[test]
+fn the_hint_for_a_document_that_is_no_hyphen_can_be_pasted() {
+    let hinted = |document: &str| {
+        let run = run(&["decode", "--", document]);
+        assert_eq!(run.code, Some(2), "{run:?}");
+        let (_, hint) = run.stderr.split_once("write ").expect("a hint");
+        let hint = hint.lines().next().expect("a line").to_owned();
+        let script = format!("printf '%s\\0' {hint}");
+        let words = output(Command::new("bash").args(["-c", &script])).stdout;
+        (hint, words.split_terminator('\0').map(str::to_owned).collect::<Vec<_>>())
+    };
+    let files = [
+        "x",
+        "my file.txt",
+        "it's",
+        "-x",
+        "$(id)",
+        "a\"b`c\\d",
+        "~",
+        "#x",
+        "*",
+        "\u{1b}[31m",
+        "line\nfeed\t1",
+        "\u{202e}txt.exe",
+        "ü 日本",
+        "a;b",
+        "!x",
+        "'",
+    ];
+    for file in files {
+        let (hint, words) = hinted(file);
+        assert_eq!(words, [format!("--file={file}")], "{hint}");
+        let run = run(&["decode", &words[0]]);
+        assert!(run.stderr.contains("source_not_found: cannot read "), "{run:?}");
+    }
+    assert_eq!(hinted("x").0, "--file=x");
+    assert_eq!(hinted("my file.txt").0, "--file='my file.txt'");
+    let url = "https://a.example/x?y=1&z";
+    assert_eq!(hinted(url), (format!("--source='{url}'"), vec![format!("--source={url}")]));
+}
+
+#[test]
+fn an_address_to_listen_on_is_shown_as_it_must_look() {
+    let check = |given: &str, expected: &str| {
+        for command in [&["serve"][..], &[]] {
+            let run = run(&[command, &["--bind", given]].concat());
+            assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""), "{run:?}");
+            let expected = format!(": write an address with a port, such as {expected}\n");
+            assert!(run.stderr.contains(&expected), "{run:?}");
+        }
+    };
+    check("9000", "127.0.0.1:9000");
+    check(":9000", "127.0.0.1:9000");
+    check("localhost:9000", "127.0.0.1:9000");
+    check("http://127.0.0.1:9000", "127.0.0.1:9000");
+    check("10.1.2.3", "10.1.2.3:8080");
+    check("::1", "[::1]:8080");
+    check("[::1]", "[::1]:8080");
+    check("nowhere", "127.0.0.1:8080");
+    check("99999", "127.0.0.1:8080");
 }
 
 /// The memory of a process is a file that opens and cannot be read at its start.
@@ -116,10 +179,19 @@ fn a_key_is_for_a_tenant_or_for_the_staff_in_a_role_that_there_is() {
     check(&["--role", "viewer"], "--tenant <NAME>|--staff");
     check(&["--tenant", "x"], "--role <ROLE>");
     check(&["--tenant", "x", "--staff", "--role", "viewer"], "cannot be used with");
-    check(&["--tenant", "x", "--role", "operator"], "--role is viewer or decoder here");
-    check(&["--staff", "--role", "decoder"], "--role is auditor or operator here");
+    check(
+        &["--tenant", "x", "--role", "operator"],
+        "--role operator is not for --tenant: use viewer or decoder",
+    );
+    check(
+        &["--staff", "--role", "decoder"],
+        "--role decoder is not for --staff: use auditor or operator",
+    );
     check(&["--tenant", "Big", "--role", "viewer"], "is no name of a tenant: 1 to 32 of a-z");
     check(&["--tenant", "anonymous", "--role", "viewer"], "is no name of a tenant");
+    check(&["--role", "admin"], "[possible values: viewer, decoder, auditor, operator]");
+    check(&["--staff", "--role", "viewer"], "Usage: blueprint-decoder keys new ");
+    check(&["--tenant", "Big", "--role", "viewer"], "Usage: blueprint-decoder keys new ");
 }
 
 #[test]

@@ -81,6 +81,28 @@ fn the_variable_names_a_file_and_the_argument_wins() {
 }
 
 #[test]
+fn unknown_variables_are_refused_all_at_once() {
+    let run = output(
+        command(&["check-config"])
+            .env("DECODER_SERVER_BIND", "127.0.0.1:9000")
+            .env("DECODER_LIMITS__MAX_SECRETZ", "5")
+            .env("DECODER__LIMITS__MAX_SECRETS", "0"),
+    );
+
+    assert_eq!((run.code, run.stdout.as_str()), (Some(78), ""), "{run:?}");
+    let expected = [
+        "limits.max_secrets = \"0\" (DECODER__LIMITS__MAX_SECRETS): allowed is a whole number from \
+         1 to 1000000000",
+        "DECODER_LIMITS__MAX_SECRETZ = (not shown): unknown variable; did you mean \
+         DECODER__LIMITS__MAX_SECRETS?",
+        "DECODER_SERVER_BIND = \"127.0.0.1:9000\": unknown variable; did you mean \
+         DECODER__SERVER__BIND?",
+    ];
+    let line = |fault: &str| format!("blueprint-decoder: configuration: {fault}\n");
+    assert_eq!(run.stderr, expected.map(line).concat());
+}
+
+#[test]
 fn a_file_that_is_not_there_is_a_fault_of_the_configuration() {
     let run = run(&["check-config", "--config", "/no/such.toml"]);
 

@@ -1,11 +1,15 @@
 //! What a person at a terminal sees besides the result.
 
-use super::support::{command, spawn};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use super::support::{command, run, spawn};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, Signal, kill_process},
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+};
 use std::{
     fs::File,
     io::{Read, Write},
-    process::Stdio,
+    process::{Child, Stdio},
 };
 
 /// A terminal: what a process writes to the one side is read from the other.
@@ -26,6 +30,99 @@ fn rest(terminal: &mut File) -> String {
         text.extend_from_slice(&chunk[..length]);
     }
     String::from_utf8_lossy(&text).into_owned()
+}
+
+/// What comes until a line with this text is whole; a failure where nothing comes for long.
+fn until(terminal: &mut File, expected: &str) -> String {
+    let patience = Timespec { tv_sec: 10, tv_nsec: 0 };
+    let mut text = String::new();
+    while !text.split_inclusive('\n').any(|line| line.contains(expected) && line.ends_with('\n')) {
+        let ready = poll(&mut [PollFd::new(terminal, PollFlags::IN)], Some(&patience));
+        assert_eq!(ready, Ok(1), "no {expected:?} in {text:?}");
+        let mut byte = [0; 1];
+        terminal.read_exact(&mut byte).unwrap_or_else(|error| panic!("{error}: {text:?}"));
+        text.push(char::from(byte[0]));
+    }
+    text
+}
+
+/// A service on a free port; it is killed when it is dropped.
+struct Service(Child);
+
+impl Service {
+    fn start(stdout: impl Into<Stdio>, log_format: &str) -> Self {
+        let mut command = command(&["serve", "--bind", "127.0.0.1:0"]);
+        // Nothing but a second signal ends it while a test runs.
+        command.env("DECODER__SERVER__SHUTDOWN__NOTICE", "1000s");
+        command.env("DECODER__SERVER__SHUTDOWN__GRACE", "20s");
+        command.env("DECODER__SERVER__ADMIN_BIND", "127.0.0.1:0");
+        command.env("DECODER__TELEMETRY__LOG_FORMAT", log_format);
+        Self(command.stdin(Stdio::null()).stdout(stdout).spawn().expect("started"))
+    }
+
+    fn interrupt(&self) {
+        kill_process(Pid::from_child(&self.0), Signal::INT).expect("sent");
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_person_is_told_where_the_service_listens_and_how_long_it_takes_to_stop() {
+    for log_format in ["auto", "pretty"] {
+        let (mut ours, theirs) = terminal();
+        let mut service = Service::start(theirs, log_format);
+
+        let shown = until(&mut ours, "Admin listener at ");
+        for (before, after) in
+            [("Ready at ", " (press Ctrl-C to stop)\r\n"), ("Admin listener at ", "\r\n")]
+        {
+            let (_, rest) = shown.split_once(before).unwrap_or_else(|| panic!("{shown:?}"));
+            let (url, _) = rest.split_once(after).unwrap_or_else(|| panic!("{shown:?}"));
+            run(&["health", "--url", url]).assert_done();
+        }
+        service.interrupt();
+        until(
+            &mut ours,
+            "Stopping: new requests are still answered for 1000s, then work has 20s to finish. \
+             Press Ctrl-C again to stop at once.\r\n",
+        );
+        // It has not stopped: whoever asks is still answered.
+        assert_eq!(service.0.try_wait().expect("asked"), None);
+        service.interrupt();
+
+        assert_eq!(service.0.wait().expect("ended").code(), Some(0));
+    }
+}
+
+#[test]
+fn a_log_for_programs_has_nothing_but_lines_of_json() {
+    let check = |service: Service, log: &mut File| {
+        let mut lines = until(log, "\"public\"");
+        service.interrupt();
+        lines += &until(log, "shutting down");
+        service.interrupt();
+        drop(service);
+        lines += &rest(log);
+        let message = |line: &str| -> String {
+            let line: serde_json::Value = serde_json::from_str(line).expect(line);
+            line["message"].as_str().expect("words").to_owned()
+        };
+        let messages: Vec<String> = lines.lines().map(message).collect();
+        assert_eq!(messages, ["listening", "listening", "shutting down"]);
+    };
+    let (mut ours, theirs) = terminal();
+    check(Service::start(theirs, "json"), &mut ours);
+    for log_format in ["auto", "json"] {
+        let mut service = Service::start(Stdio::piped(), log_format);
+        let stdout = service.0.stdout.take().expect("piped");
+        check(service, &mut File::from(std::os::fd::OwnedFd::from(stdout)));
+    }
 }
 
 #[test]

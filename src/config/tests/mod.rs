@@ -138,10 +138,10 @@ fn all_faults_are_reported_at_once() {
             "rate_limit.enabled = \"yes\" (file.toml): allowed is true or false",
             "telemetry.trace_ratio = 2.0 (file.toml): allowed is a number from 0.0 to 1.0, with a \
              decimal point",
-            &format!(
-                "limit.max_secrets = (not shown) (DECODER__LIMIT__MAX_SECRETS): unknown section; there are {sections}"
-            ),
-            "server = \"x\" (DECODER__SERVER): this is a section: write [server] and its keys",
+            "DECODER__LIMIT__MAX_SECRETS = (not shown): unknown variable; did you mean \
+             DECODER__LIMITS__MAX_SECRETS?",
+            "DECODER__SERVER = \"x\": this is a section: write one of its keys, as in \
+             DECODER__SERVER__KEY",
         ],
     );
 }
@@ -285,7 +285,7 @@ fn what_could_be_a_secret_is_not_shown() {
 
     assert_eq!(faults.len(), 7, "{faults:#?}");
     for fault in faults {
-        assert!(fault.contains("= (not shown) ("), "{fault}");
+        assert!(fault.contains("= (not shown)"), "{fault}");
         assert!(!fault.contains("hunter2"), "{fault}");
     }
     check(
@@ -344,14 +344,94 @@ fn a_variable_has_one_spelling() {
         "DECODER__limits__max_secrets",
         "DECODER__limits__MAX_SECRETS",
         "DECODER__LIMITS.MAX_SECRETS",
+        "DECODER_LIMITS_MAX_SECRETS",
+        "DECODER_LIMITS__MAX_SECRETS",
+        "DECODER__LIMITS_MAX_SECRETS",
+        "DECODER___LIMITS__MAX_SECRETS",
     ] {
         let right = ("DECODER__LIMITS__MAX_SECRETS", "6");
         let fault = format!(
-            "{name} = (not shown) ({name}): variables are written in capitals, \
-             DECODER__SECTION__KEY"
+            "{name} = (not shown): unknown variable; did you mean DECODER__LIMITS__MAX_SECRETS?"
         );
         check("", &[(name, "5"), right], &[&fault]);
         check("", &[right, (name, "5")], &[&fault]);
+    }
+}
+
+#[test]
+fn unknown_variables_are_refused_with_the_likely_spelling() {
+    let meant = |name: &str, expected: &str| {
+        let fault = format!("{name} = \"x\": unknown variable; did you mean {expected}?");
+        check("", &[(name, "x")], &[&fault]);
+    };
+    meant("DECODER_SERVER_BIND", "DECODER__SERVER__BIND");
+    meant("DECODER_SERVER__BIND", "DECODER__SERVER__BIND");
+    meant("DECODER_BIND", "DECODER__SERVER__BIND");
+    meant("DECODER_ADMIN_BIND", "DECODER__SERVER__ADMIN_BIND");
+    meant("DECODER__SERVER__SHUTDOWN_GRACE", "DECODER__SERVER__SHUTDOWN__GRACE");
+    meant("DECODER__SERVER__GRACE", "DECODER__SERVER__SHUTDOWN__GRACE");
+    meant("DECODER__SERVER__BNID", "DECODER__SERVER__BIND");
+    meant("DECODER_RATE_LIMIT_ENABLED", "DECODER__RATE_LIMIT__ENABLED");
+    meant("DECODER_CONFG", "DECODER_CONFIG");
+    meant("DECODER__CONFIG", "DECODER_CONFIG");
+    check(
+        "",
+        &[("DECODER_LIMITS__MAX_SECRETZ", "5"), ("DECODER__LIMITS__MAX_PAIRS", "6")],
+        &[
+            "DECODER_LIMITS__MAX_SECRETZ = (not shown): unknown variable; did you mean \
+             DECODER__LIMITS__MAX_SECRETS?",
+            "DECODER__LIMITS__MAX_PAIRS = \"6\": unknown variable; [limits] has \
+             max_document_bytes, max_request_bytes, max_response_bytes, max_secret_chars, \
+             max_secrets",
+        ],
+    );
+    // Of two keys with this name, neither is likelier.
+    let fault = &load("", &[("DECODER_ENABLED", "x")]).expect_err("a fault")[0];
+    let general = "DECODER_ENABLED = \"x\": unknown variable; write DECODER_CONFIG or \
+                   DECODER__SECTION__KEY; sections are audit, auth, auth.jwt, ";
+    assert!(fault.starts_with(general), "{fault}");
+}
+
+#[test]
+fn variables_that_are_not_ours_are_left_alone() {
+    let variables = [
+        ("DECODER_CONFIG", "x"),
+        ("DECODER_COMMIT", "x"),
+        ("DECODER", "x"),
+        ("DECODERS_BIND", "x"),
+        ("BLUEPRINT_DECODER_SERVICE_HOST", "x"),
+        ("MY_DECODER_BIND", "x"),
+        ("decoder_bind", "x"),
+    ];
+
+    let loaded = load("", &variables).unwrap();
+
+    assert!(loaded.settings.iter().all(|setting| setting.origin.is_none()));
+}
+
+/// Kubernetes sets these in every pod beside a Service named `decoder`.
+#[test]
+fn variables_of_a_service_of_kubernetes_are_refused_with_what_to_do() {
+    let variables = [
+        ("DECODER_SERVICE_HOST", "10.96.0.7"),
+        ("DECODER_SERVICE_PORT", "8080"),
+        ("DECODER_SERVICE_PORT_HTTP", "8080"),
+        ("DECODER_PORT", "tcp://10.96.0.7:8080"),
+        ("DECODER_PORT_8080_TCP", "tcp://10.96.0.7:8080"),
+        ("DECODER_PORT_8080_TCP_PROTO", "tcp"),
+        ("DECODER_PORT_8080_TCP_PORT", "8080"),
+        ("DECODER_PORT_8080_TCP_ADDR", "10.96.0.7"),
+    ];
+
+    let faults = load("", &variables).expect_err("as many faults");
+
+    assert_eq!(faults.len(), variables.len(), "{faults:#?}");
+    for (name, value) in variables {
+        let what = format!("{name} = \"{value}\": unknown variable; ");
+        let fault = faults.iter().find(|fault| fault.starts_with(&what)).expect(name);
+        let hint = "; if Kubernetes sets it for a Service, set enableServiceLinks: false in the \
+                    pod's spec";
+        assert!(fault.ends_with(hint), "{fault}");
     }
 }
 
