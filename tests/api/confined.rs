@@ -21,7 +21,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     process::Command,
-    task::JoinSet,
+    task::{JoinSet, yield_now},
     time::timeout,
 };
 
@@ -257,7 +257,16 @@ async fn within() {
     };
     let (forbidden, public) = (parse(&FORBIDDEN), parse(&PUBLIC));
     for address in forbidden.iter().chain(&public) {
-        let mut stream = TcpStream::connect(SocketAddr::new(*address, PORT)).await.expect("there");
+        // The system may take a moment to have the route of an address that was just added.
+        let reached = async {
+            loop {
+                match TcpStream::connect(SocketAddr::new(*address, PORT)).await {
+                    Ok(stream) => break stream,
+                    Err(_) => yield_now().await,
+                }
+            }
+        };
+        let mut stream = timeout(PATIENCE, reached).await.expect("the address can be reached");
         stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await.expect("written");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.expect("an answer");
