@@ -5,7 +5,7 @@ use super::{
     Gates,
     connection::{Pace, Peer, Reader},
     problem, rate,
-    unread::Draining,
+    unread::{Discarded, Draining},
 };
 use crate::{
     failure::Failure,
@@ -81,6 +81,9 @@ where
         let is_head = request.method() == Method::HEAD;
         let is_http_1 = request.version() < Version::HTTP_2;
         let must_read = is_http_1 && !request.body().is_end_stream();
+        if !is_http_1 {
+            request = request.map(Discarded::wrap);
+        }
         let guard = Guard { record, pace };
         let story = Some(Story { guard, gates, is_head, is_http_1, must_read });
         RecordedFuture { future: self.inner.call(request), answer: None, story }
@@ -229,7 +232,8 @@ fn told(story: Option<Story>, mut response: Response) -> Response {
     }
     let reader = if is_http_1 { None } else { Reader::current() };
     let (rest, leaving) = (Bytes::new(), None);
-    response.map(|body| Body::new(RecordedBody { body, rest, leaving, reader, guard }))
+    let is_success = response.status().is_success();
+    response.map(|body| Body::new(RecordedBody { body, rest, leaving, reader, is_success, guard }))
 }
 
 /// A body that closes the record with its last byte. It is handed on in pieces, and only
@@ -243,6 +247,8 @@ struct RecordedBody {
     leaving: Option<oneshot::Receiver<()>>,
     /// Over HTTP/2.
     reader: Option<Arc<Reader>>,
+    /// Whether the status is 2xx.
+    is_success: bool,
     guard: Guard,
 }
 
@@ -275,6 +281,14 @@ impl RecordedBody {
         })
     }
 
+    /// Whether the end of the answer, and the length that would tell it, is held back until the
+    /// rest of the request body is discarded: curl 7.88 stops reading at the end of a 2xx answer
+    /// that comes before all is sent, and then waits forever for permission to send. At any other
+    /// status it stops sending, and must have the end at once.
+    fn is_held_back(&self) -> bool {
+        self.is_success && self.reader.as_ref().is_some_and(|reader| reader.is_discarding())
+    }
+
     fn has_left(&self) -> bool {
         self.leaving.is_none() && self.rest.is_empty() && self.body.is_end_stream()
     }
@@ -304,7 +318,8 @@ impl HttpBody for RecordedBody {
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => {
                     self.guard.record.close(Ending::Complete);
-                    return Poll::Ready(None);
+                    // The task that polls this also discards, so it polls again.
+                    return if self.is_held_back() { Poll::Pending } else { Poll::Ready(None) };
                 }
             }
         }
@@ -320,10 +335,13 @@ impl HttpBody for RecordedBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.has_left()
+        self.has_left() && !self.is_held_back()
     }
 
     fn size_hint(&self) -> SizeHint {
+        if self.is_held_back() {
+            return SizeHint::default();
+        }
         let (mut hint, rest) = (self.body.size_hint(), self.rest.len() as u64);
         if let Some(upper) = hint.upper() {
             hint.set_upper(upper + rest);

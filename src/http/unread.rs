@@ -1,13 +1,16 @@
-//! The body of a request that was refused before it was read.
+//! The body of a request that is answered before all of it is read.
 //!
-//! A client that has sent one sends its next request behind it, so either it is read or the
-//! connection ends. A little that is on its way anyhow is read, so that a client that is
-//! refused need not connect again for it.
+//! Over HTTP/1 the client sends its next request behind the body, so either the body is read or
+//! the connection ends. A little that is on its way anyhow is read, so that a refused client need
+//! not connect again. Over HTTP/2 every such body is handed to the task of its request, which
+//! reads and drops the rest within bounds (`connection/reader.rs`).
 
+use super::connection::Reader;
 use axum::{
-    body::{Body, HttpBody},
+    body::{Body, Bytes, HttpBody},
     http::{HeaderMap, Response, header::EXPECT},
 };
+use http_body::{Frame, SizeHint};
 use std::{
     pin::Pin,
     sync::{Arc, Mutex},
@@ -33,6 +36,50 @@ pub(super) fn keep(headers: &HeaderMap, body: Body, response: &mut Response<Body
     let is_little = length.is_some_and(|length| length > 0 && length <= LITTLE);
     if is_little && !headers.contains_key(EXPECT) {
         response.extensions_mut().insert(Unread(Arc::new(Mutex::new(Some(body)))));
+    }
+}
+
+/// A request body over HTTP/2. Dropped before its end, it leaves the rest to be discarded.
+pub(super) struct Discarded {
+    body: Body,
+    reader: Arc<Reader>,
+}
+
+impl Discarded {
+    /// Wraps the body of a request over HTTP/2 that has one.
+    pub(super) fn wrap(body: Body) -> Body {
+        match Reader::current() {
+            Some(reader) if !body.is_end_stream() => Body::new(Self { body, reader }),
+            _ => body,
+        }
+    }
+}
+
+impl HttpBody for Discarded {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Discarded {
+    fn drop(&mut self) {
+        if !self.body.is_end_stream() {
+            self.reader.discard(std::mem::take(&mut self.body));
+        }
     }
 }
 

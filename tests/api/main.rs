@@ -19,6 +19,8 @@ mod credentials;
 mod decode;
 // Sources that the policy does not allow.
 mod denied;
+// Answers over HTTP/2 that come before the request body is complete.
+mod early_answers;
 // Why a URL may be fetched or not.
 mod explain;
 // One tenant that asks for everything, and another one.
@@ -41,6 +43,9 @@ mod hostile_sources;
 mod hostile_streams;
 // What is secret stays out of everything that is kept or told.
 mod hygiene;
+// Answers before the request body is complete, with curl, httpx, Node and nghttp.
+#[cfg(feature = "real-tools")]
+mod http_2_clients;
 // Sources that speak HTTP/2.
 mod http_2_sources;
 // Tenants beside each other.

@@ -33,7 +33,7 @@ use std::{
 use stream::{Open, Stream};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::watch::Receiver,
+    sync::{Semaphore, watch::Receiver},
     time::sleep,
 };
 use tower::Service;
@@ -116,6 +116,8 @@ impl Server {
             clock: Arc::clone(&watch.clock),
             write: grants.write_timeout,
             longest: grants.request_timeout + LAST_WORDS,
+            // Over HTTP/1, too, at most every connection lingers.
+            discards: Arc::new(Semaphore::new(grants.max_connections)),
         };
         let mut http_2 = http2::Builder::new(readers);
         http_2

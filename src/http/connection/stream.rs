@@ -26,7 +26,7 @@ use tokio::{
 
 /// How long a client may go on sending after its last answer. To close at once while
 /// bytes of it arrive would be a reset, and the reset could take the answer with it.
-const LINGER: Duration = Duration::from_secs(2);
+pub(super) const LINGER: Duration = Duration::from_secs(2);
 
 /// A stream from a client.
 pub(super) struct Stream {
