@@ -75,7 +75,7 @@ async fn each_fault_is_told_with_its_place() {
         .await;
 
     // Types.
-    for value in ["1", "-1", "1.5", "null", "true", "[]", "[\"x\"]", "{}", "{\"content\":\"x\"}"] {
+    for value in ["1", "-1", "1.5", "true", "[]", "[\"x\"]", "{}", "{\"content\":\"x\"}"] {
         check(&format!("{{\"source\":{value}}}"), &["/source"]).await;
         check(&format!("{{\"content\":{value}}}"), &["/content"]).await;
         check(&format!("{{\"content\":\"x\",\"output\":{value}}}"), &["/output"]).await;
@@ -86,7 +86,6 @@ async fn each_fault_is_told_with_its_place() {
         "1.5",
         "1.0",
         "1e1",
-        "null",
         "true",
         "[]",
         "{}",
@@ -103,7 +102,7 @@ async fn each_fault_is_told_with_its_place() {
         let body = format!("{{\"content\":\"x\",\"max_secret_chars\":{value}}}");
         check(&body, &["/max_secret_chars"]).await;
     }
-    for value in ["0", "1", "null", "\"true\"", "[]", "{}", "1e400"] {
+    for value in ["0", "1", "\"true\"", "[]", "{}", "1e400"] {
         for name in ["multiline", "allow_partial"] {
             let body = format!("{{\"content\":\"x\",\"{name}\":{value}}}");
             check(&body, &[&format!("/{name}")]).await;
@@ -184,9 +183,7 @@ async fn each_fault_of_markers_is_told_with_its_place() {
     let pair = |n: usize| format!("{{\"start\":\"{n}\",\"end\":\"x\"}}");
     let pairs = |count: usize| format!("[{}]", (0..count).map(pair).collect::<Vec<_>>().join(","));
 
-    for value in
-        ["null", "1", "-1", "1.5", "true", "\"{*:*}\"", "{}", "{\"start\":\"a\",\"end\":\"b\"}"]
-    {
+    for value in ["1", "-1", "1.5", "true", "\"{*:*}\"", "{}", "{\"start\":\"a\",\"end\":\"b\"}"] {
         check(value, &["/markers"]).await;
     }
     check("[]", &["/markers"]).await;
@@ -219,10 +216,54 @@ async fn each_fault_of_markers_is_told_with_its_place() {
 }
 
 #[tokio::test]
+async fn a_member_that_is_null_is_absent() {
+    let app = TestApp::start("").await;
+    let names = ["source", "markers", "max_secrets", "max_secret_chars", "multiline", "output"];
+    for name in names.into_iter().chain(["allow_partial"]) {
+        for body in [
+            format!("{{\"content\":\"{{*a*}}\",\"{name}\":null}}"),
+            format!("{{\"{name}\" : null , \"content\":\"{{*a*}}\"}}"),
+        ] {
+            let answer = ask(&app, body.clone()).await;
+            assert_eq!(answer.status, 200, "{body}: {answer:?}");
+            assert_eq!(answer.json()["secrets"][0]["value"], "a", "{body}");
+        }
+    }
+    let check = async |body: &str, expected: &[&str]| {
+        let answer = ask(&app, body.to_owned()).await;
+        assert_eq!(pointers(&answer), expected, "{body}");
+        answer.json()["errors"][0]["detail"].as_str().expect("a text").to_owned()
+    };
+
+    // The URL is wrong, and nothing else is.
+    check(r#"{"content":null,"source":"https://"}"#, &["/source"]).await;
+    let both = check(r#"{"content":null,"source":null}"#, &[""]).await;
+    assert_eq!(both, check("{}", &[""]).await);
+    let side = check(r#"{"content":"x","markers":[{"start":null,"end":"b"}]}"#, &[START]).await;
+    assert_eq!(side, check(r#"{"content":"x","markers":[{"end":"b"}]}"#, &[START]).await);
+    // It is not unknown for being absent, and it may not be repeated.
+    check(r#"{"content":"x","nope":null}"#, &["/nope"]).await;
+    check(r#"{"content":"x","markers":[{"start":"a","end":"b","x":null}]}"#, &["/markers/0/x"])
+        .await;
+    check(r#"{"content":"x","content":null}"#, &["/content"]).await;
+    check(r#"{"content":null,"content":"x"}"#, &["/content", ""]).await;
+    for twice in [r#""start":null,"start":"a""#, r#""start":"a","start":null"#] {
+        let body = format!("{{\"content\":\"x\",\"markers\":[{{{twice},\"end\":\"b\"}}]}}");
+        let told = pointers(&ask(&app, body).await);
+        assert!(!told.is_empty() && told.iter().all(|pointer| pointer == START), "{told:?}");
+    }
+    // An element of a list is no member.
+    check(r#"{"content":"x","markers":[null]}"#, &["/markers/0"]).await;
+}
+
+/// The place of the start marker of the first pair.
+const START: &str = "/markers/0/start";
+
+#[tokio::test]
 async fn all_faults_of_a_request_are_told_at_once() {
     let app = TestApp::start("").await;
     let body = r#"{"source":1,"content":"x","markers":[{"start":"","end":"\n"}],"max_secrets":0,
-        "max_secret_chars":-1,"multiline":"yes","output":"all","allow_partial":null,"x":1}"#;
+        "max_secret_chars":-1,"multiline":"yes","output":"all","allow_partial":0,"x":1}"#;
 
     let answer = ask_at(&app, "/decode?output=full", body).await;
 

@@ -112,6 +112,9 @@ impl Reading<'_> {
         if !self.is_new(&name) {
             return self.asking.fault(pointer(&name), "given twice");
         }
+        if is_absent(value) && FIELDS.contains(&&*name) {
+            return;
+        }
         match &*name {
             "source" => self.source = Some(self.document(&name, value)),
             "content" => self.content = Some(self.document(&name, value).map(WipedBuffer::from)),
@@ -182,7 +185,7 @@ impl Reading<'_> {
             }
             let text = text(value);
             if text.is_none() {
-                asking.fault(at(), NO_TEXT);
+                asking.fault(at(), if is_absent(value) { MISSING } else { NO_TEXT });
             }
             *side = Some(text);
         });
@@ -191,7 +194,7 @@ impl Reading<'_> {
         }
         for (name, side) in [("start", &start), ("end", &end)] {
             if side.is_none() {
-                asking.fault(format!("/markers/{place}/{name}"), "is missing");
+                asking.fault(format!("/markers/{place}/{name}"), MISSING);
             }
         }
         asking.pair(place, start.flatten().as_deref(), end.flatten().as_deref());
@@ -227,8 +230,15 @@ impl Reading<'_> {
 
 /// What is said where a text should be.
 const NO_TEXT: &str = "a string, without halves of surrogate pairs";
+/// What is said of a field that is needed.
+const MISSING: &str = "is missing";
 /// What is said of a field whose name is no text.
 const NO_NAME: &str = "a field whose name has half of a surrogate pair";
+
+/// Whether a field with this value counts as absent.
+fn is_absent(value: &RawValue) -> bool {
+    value.get() == "null"
+}
 
 /// Takes the fields of an object one by one; `false` where it is none.
 fn fields<'de>(value: &'de RawValue, take: impl FnMut(&'de RawValue, &'de RawValue)) -> bool {
