@@ -33,8 +33,23 @@ impl Deadline {
     /// The caller's patience from which on a deadline that passes is a failure of ours.
     const PATIENT: Duration = Duration::from_secs(2);
 
-    /// What it means that it has passed, for who was waited for.
+    /// The failure of a request whose deadline has passed.
+    ///
+    /// A deadline of the caller's own is named also where it was the body that took too long:
+    /// that caller may as well give more time as send faster.
     pub fn passed(self, trail: &Trail) -> Failure {
+        if let Some(given) = self.given
+            && trail.steps().uploading
+        {
+            let milliseconds = given.as_millis();
+            let detail = format!(
+                "the body did not arrive within the {milliseconds} ms of X-Request-Timeout-Ms; \
+                 give more time there, or send the body faster"
+            );
+            let failure = Failure::new(Code::DeadlineExceeded, detail);
+            // However long that was, the service waited for the caller.
+            return Failure { outcome: Outcome::Rejected, ..failure };
+        }
         if let Some(failure) = caller_was_slow(trail) {
             return failure;
         }

@@ -202,16 +202,26 @@ async fn a_client_that_leaves_half_way_has_cancelled() {
 }
 
 #[tokio::test]
-async fn the_time_a_caller_gives_is_kept_for_the_body_as_well() {
+async fn a_body_that_is_slower_than_the_callers_own_deadline_is_told_of_that_deadline() {
     let app = TestApp::start("").await;
-    let request = format!(
-        "POST /decode HTTP/1.1\r\nHost: localhost\r\n{JSON}X-Request-Timeout-Ms: 200\r\n\
-         Content-Length: 9\r\n\r\n{{"
-    );
+    let check = async |given: u32, kind: &str| {
+        let request = format!(
+            "POST /decode HTTP/1.1\r\nHost: localhost\r\n{kind}X-Request-Timeout-Ms: {given}\r\n\
+             Content-Length: 9\r\n\r\n{{"
+        );
 
-    let answer = raw::exchange(app.address, request).await;
+        let answer = raw::exchange(app.address, request).await;
 
-    answer.problem(408, "request_timeout");
+        let problem = answer.problem(504, "deadline_exceeded");
+        let detail = problem["detail"].as_str().expect("a text");
+        assert!(detail.contains(&format!("{given} ms of X-Request-Timeout-Ms")), "{detail}");
+        assert!(detail.contains("body"), "{detail}");
+        let line = app.request_line(problem["request_id"].as_str().expect("an id")).await;
+        assert_eq!((&line["outcome"], &line["blame"]), (&"rejected".into(), &"caller".into()));
+    };
+
+    let text = "Content-Type: text/plain\r\n";
+    tokio::join!(check(200, JSON), check(200, text), check(2_000, JSON), check(2_000, text));
 }
 
 #[tokio::test]
