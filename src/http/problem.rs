@@ -1,5 +1,6 @@
 //! From failures to problems (RFC 9457): the one place where a code gets a status.
 
+use super::rate;
 use crate::{
     answer::Problem,
     failure::{Blame, Code, Failure},
@@ -245,8 +246,7 @@ pub(super) fn render<B>(response: &mut Response<B>, record: &Record) -> Option<B
         headers.insert(WWW_AUTHENTICATE, const { HeaderValue::from_static("Bearer") });
     }
     if let Some(after) = failure.retry_after {
-        // In whole seconds: rather later than too early.
-        headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs_f64().ceil() as u64));
+        headers.insert(RETRY_AFTER, HeaderValue::from(rate::seconds(after)));
     }
     record.failed(failure);
     Some(Body::from(body))

@@ -25,12 +25,14 @@ pub(super) fn policy(terms: &Terms) -> Bytes {
     }
 }
 
-/// What is left of it.
+/// What is left of it, and when there is more: where nothing is left, the time until the next
+/// request may pass, which is also that of `Retry-After`; else the time until a whole burst may.
 pub(super) fn allowance(policy: &Bytes, verdict: &Verdict) -> Allowance {
     let Verdict { rate, quota, .. } = verdict;
+    let more_in = if rate.remaining == 0 { rate.retry_after } else { rate.rest_in };
     Allowance {
         policy: policy.clone(),
-        requests: (rate.remaining, rate.rest_in),
+        requests: (rate.remaining, more_in),
         decodes: quota.map(|quota| (quota.remaining, quota.renewed_in)),
     }
 }
@@ -55,8 +57,8 @@ pub(super) fn refused(verdict: &Verdict) -> Result<(), Failure> {
     Err(Failure { retry_after: Some(retry_after), ..Failure::new(code, detail) })
 }
 
-/// Says so in the headers of the answer: within the next `t` seconds `r` more pass; after that,
-/// as many as the policy says.
+/// Writes the headers of the answer: within the next `t` seconds `r` more requests pass. After
+/// that, as many pass as the policy says; where `r` is 0, at least one.
 pub(super) fn tell(allowance: Allowance, headers: &mut HeaderMap) {
     let Allowance { policy, requests, decodes } = allowance;
     if let Ok(policy) = HeaderValue::from_maybe_shared(policy) {
@@ -73,8 +75,8 @@ pub(super) fn tell(allowance: Allowance, headers: &mut HeaderMap) {
     }
 }
 
-/// In whole seconds, rather later than too early.
-fn seconds(duration: Duration) -> u64 {
+/// A duration in whole seconds, rounded up: who waits that long is not too early.
+pub(super) fn seconds(duration: Duration) -> u64 {
     duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0))
 }
 
@@ -127,7 +129,8 @@ impl FromBehind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limit::Gcra;
+    use crate::limit::{Gcra, Now, Used};
+    use proptest::prelude::*;
 
     #[test]
     fn headers_round_to_the_safe_side() {
@@ -162,5 +165,37 @@ mod tests {
             Allowance { policy: Bytes::new(), requests: most, decodes: Some(most) },
             &mut HeaderMap::new(),
         );
+    }
+
+    proptest! {
+        /// However calls come, a refusal has the same seconds in `RateLimit` and `Retry-After`,
+        /// and a call after exactly that many seconds passes; so does one after the last that
+        /// was allowed.
+        #[test]
+        fn ratelimit_and_retry_after_agree_and_who_waits_that_long_is_not_refused(
+            rate in 1u64..100_000,
+            burst in 1u64..50,
+            waits in proptest::collection::vec(prop_oneof![Just(0), 0u64..2_000_000_000], 1..200),
+        ) {
+            let terms = Terms { rate: Gcra::new(rate, burst), decodes_per_day: None };
+            let (mut used, mut nanoseconds) = (Used::default(), 0);
+            let policy = policy(&terms);
+            for wait in waits {
+                nanoseconds += wait;
+                let now = Now { monotonic: nanoseconds, since_epoch: Duration::ZERO };
+                let verdict = terms.decide(&mut used, false, now);
+                let mut headers = HeaderMap::new();
+                tell(allowance(&policy, &verdict), &mut headers);
+                let limit = headers[LIMIT].to_str().unwrap();
+                let Some(told) = limit.strip_prefix("\"requests\";r=0;t=") else { continue };
+                let told: u64 = told.parse().unwrap();
+                if let Err(Failure { retry_after, .. }) = refused(&verdict) {
+                    prop_assert_eq!(retry_after.map(seconds), Some(told));
+                }
+                nanoseconds += told * 1_000_000_000;
+                let now = Now { monotonic: nanoseconds, since_epoch: Duration::ZERO };
+                prop_assert_eq!(terms.decide(&mut used, false, now).ruling, Ruling::Allowed);
+            }
+        }
     }
 }
