@@ -9,7 +9,7 @@ use super::{
 use crate::failure::{Blame, Code, Failure};
 use axum::{
     Json,
-    extract::{Path, rejection::PathRejection},
+    extract::{Path, State, rejection::PathRejection},
     http::{
         HeaderMap,
         header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY},
@@ -22,42 +22,103 @@ use std::fmt::Write;
 const JSON: MediaType = ("application", "json");
 const HTML: MediaType = ("text", "html");
 
-/// What this is and where to look.
-pub(super) async fn index(headers: HeaderMap) -> Result<Response, Refusal> {
-    if !accept::best(&headers, &[(JSON, false), (HTML, true)])? {
-        return Ok(Json(json!({
-            "name": "blueprint-decoder",
-            "version": env!("CARGO_PKG_VERSION"),
-            "about": ABOUT,
-            "routes": ROUTES.map(|(route, about)| json!({ "route": route, "about": about })),
-        }))
-        .into_response());
-    }
-    let mut rows = String::new();
-    for (route, about) in ROUTES {
-        let shown = match route.strip_prefix("GET ").filter(|path| !path.contains('{')) {
-            Some(path) => format!("<a href=\"{path}\">{route}</a>"),
-            None => route.to_owned(),
-        };
-        let _ = writeln!(rows, "<dt><code>{shown}</code></dt><dd>{about}</dd>");
-    }
-    let body = format!("<p>{ABOUT}</p>\n<dl>\n{rows}</dl>\n<pre>{EXAMPLE}</pre>");
-    Ok(page("blueprint-decoder", &body))
+/// What `GET /` of one listener shows.
+pub(super) struct Index {
+    about: &'static str,
+    /// Every route of the listener but this one, with what it is for.
+    routes: &'static [(&'static str, &'static str)],
+    /// What the other listener has.
+    elsewhere: Option<&'static str>,
+    /// A command to try.
+    example: Option<&'static str>,
 }
 
-const ABOUT: &str = "Finds the marked fragments of a document and returns them, bounded, in \
-                     order, and honest about what was cut.";
+impl Index {
+    /// The one of the public listener; with `has_admin`, there is an admin listener beside it.
+    pub(super) fn public(has_admin: bool) -> &'static Self {
+        const ROUTES: &[(&str, &str)] = &[
+            ("POST /decode", "decode a document: its URL, or the document itself"),
+            ("GET /health", "whether the process is alive"),
+            ("GET /health/ready", "whether the service accepts requests"),
+            ("GET /problems", "what each problem means and what to do"),
+            ("GET /problems/{code}", "one of them"),
+            ("GET /metrics", "metrics for Prometheus"),
+        ];
+        const ABOUT: &str = "Finds the marked fragments of a document and returns them, bounded, \
+                             in order, and honest about what was cut.";
+        const EXAMPLE: &str = "curl http://127.0.0.1:8080/decode -H 'Content-Type: text/plain' \
+                               --data-binary '{* the secret *}'";
+        const ALONE: Index =
+            Index { about: ABOUT, routes: ROUTES, elsewhere: None, example: Some(EXAMPLE) };
+        const BESIDE_ADMIN: Index = Index {
+            routes: ROUTES.split_at(ROUTES.len() - 1).0,
+            elsewhere: Some(
+                "GET /metrics and everything below /admin are on the admin listener \
+                 (server.admin_bind), and so are GET /health and GET /health/ready.",
+            ),
+            ..ALONE
+        };
+        if has_admin { &BESIDE_ADMIN } else { &ALONE }
+    }
 
-const EXAMPLE: &str = "curl http://127.0.0.1:8080/decode -H 'Content-Type: text/plain' \
-                       --data-binary '{* the secret *}'";
+    /// The one of the admin listener.
+    pub(super) fn admin() -> &'static Self {
+        &Self {
+            about: "The admin listener: health, metrics, and what operators look at and change.",
+            routes: &[
+                ("GET /health", "whether the process is alive"),
+                ("GET /health/ready", "whether the service accepts requests"),
+                ("GET /metrics", "metrics for Prometheus"),
+                ("GET /admin/errors", "the last failures with their reasons"),
+                ("GET /admin/config", "the configuration in force, and where each value is from"),
+                ("GET /admin/usage", "what each tenant has used"),
+                ("GET /admin/circuits", "the origins that were asked, and those that are failing"),
+                ("POST /admin/explain", "whether a URL may be fetched, and which rule decides"),
+                ("PUT /admin/log-level", "change the log level for 15 minutes"),
+                ("POST /admin/reload", "read the tenants file again"),
+            ],
+            elsewhere: Some("POST /decode and GET /problems are on the public listener."),
+            example: None,
+        }
+    }
+}
 
-const ROUTES: [(&str, &str); 5] = [
-    ("POST /decode", "decode a document: its URL, or the document itself"),
-    ("GET /health", "whether the process is alive"),
-    ("GET /health/ready", "whether it wants requests"),
-    ("GET /metrics", "for Prometheus, unless an admin listener has them"),
-    ("GET /problems", "what each problem means and what to do"),
-];
+/// What this listener is and which routes it has.
+pub(super) async fn index(
+    State(index): State<&'static Index>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let Index { about, routes, elsewhere, example } = index;
+    if !accept::best(&headers, &[(JSON, false), (HTML, true)])? {
+        let routes = routes.iter().map(|(route, about)| json!({ "route": route, "about": about }));
+        let mut shown = json!({
+            "name": "blueprint-decoder",
+            "version": env!("CARGO_PKG_VERSION"),
+            "about": about,
+            "routes": routes.collect::<Vec<_>>(),
+        });
+        if let Some(elsewhere) = elsewhere {
+            shown["elsewhere"] = json!(elsewhere);
+        }
+        return Ok(Json(shown).into_response());
+    }
+    let mut body = format!("<p>{about}</p>\n<dl>\n");
+    for (route, about) in *routes {
+        let shown = match route.strip_prefix("GET ").filter(|path| !path.contains('{')) {
+            Some(path) => format!("<a href=\"{path}\">{route}</a>"),
+            None => (*route).to_owned(),
+        };
+        let _ = writeln!(body, "<dt><code>{shown}</code></dt><dd>{about}</dd>");
+    }
+    body.push_str("</dl>");
+    if let Some(elsewhere) = elsewhere {
+        let _ = write!(body, "\n<p>{elsewhere}</p>");
+    }
+    if let Some(example) = example {
+        let _ = write!(body, "\n<pre>{example}</pre>");
+    }
+    Ok(page("blueprint-decoder", &body))
+}
 
 /// Every problem.
 pub(super) async fn problems(headers: HeaderMap) -> Result<Response, Refusal> {

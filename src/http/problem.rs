@@ -238,7 +238,9 @@ impl From<Failure> for Refusal {
 /// Makes a problem of a response that carries a failure, keeping its headers.
 pub(super) fn render<B>(response: &mut Response<B>, record: &Record) -> Option<Body> {
     let failure = response.extensions_mut().remove::<Failure>()?;
-    let body = serde_json::to_vec(&problem(&failure, record)).unwrap_or_default();
+    let mut body = serde_json::to_vec(&problem(&failure, record)).unwrap_or_default();
+    // On a terminal, the prompt belongs on the next line.
+    body.push(b'\n');
     *response.status_mut() = status(&failure);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, const { HeaderValue::from_static("application/problem+json") });

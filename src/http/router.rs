@@ -5,7 +5,7 @@ use super::{
     decode::{self, Decoding},
     layered,
     operator::{self, Explained, Reloads, Shown},
-    pages,
+    pages::{self, Index},
     probes::{self, Readiness, Scraped},
     usage,
 };
@@ -57,7 +57,7 @@ pub struct Admin {
 pub fn public(public: Public, gates: &Arc<Gates>) -> Router {
     let Public { decoding, readiness, metrics, has_admin, names_tenants } = public;
     let mut routes = Router::new()
-        .route("/", get(pages::index))
+        .route("/", get(pages::index).with_state(Index::public(has_admin)))
         .route("/decode", post(decode::decode).with_state(decoding))
         .route("/health", get(probes::health))
         .route("/health/ready", get(probes::ready).with_state(readiness))
@@ -76,6 +76,7 @@ pub fn admin(served: Admin, gates: &Arc<Gates>) -> Router {
     let scraped = Scraped { metrics, names_tenants: true };
     let explained = Explained { decoding: Arc::clone(&decoding), door: Arc::clone(&door) };
     let routes = Router::new()
+        .route("/", get(pages::index).with_state(Index::admin()))
         .route("/health", get(probes::health))
         .route("/health/ready", get(probes::ready).with_state(readiness))
         .route("/metrics", get(probes::metrics).with_state(scraped))

@@ -4,9 +4,9 @@ use crate::support::{
     app::{Answer, TestApp},
     upstream::{Reply, Upstream},
 };
-use blueprint_decoder::failure::Code;
+use blueprint_decoder::{failure::Code, http::ROUTES, telemetry::RouteLabels};
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 use tokio::time::timeout;
 
 /// How long anything may take that is waited for.
@@ -130,7 +130,7 @@ async fn what_is_the_operators_is_on_the_admin_listener_alone() {
     for path in ["/metrics", "/admin/errors", "/admin/config", "/admin", "/admin/"] {
         app.get(path).await.problem(404, "not_found");
     }
-    for path in ["/", "/problems", "/admin", "/admin/nope"] {
+    for path in ["/problems", "/admin", "/admin/nope"] {
         app.get_admin(path).await.problem(404, "not_found");
     }
     assert_eq!(app.get("/health").await.status, 200);
@@ -141,6 +141,55 @@ async fn what_is_the_operators_is_on_the_admin_listener_alone() {
     let foreign = app.client.get(format!("http://{address}/admin/config"));
     let foreign = Answer::of(foreign.header("Host", "evil.example")).await;
     foreign.problem(403, "forbidden");
+}
+
+/// The routes that a listener lists, as metrics label them, and all that it says.
+fn listed(index: &Answer) -> (BTreeSet<String>, String) {
+    assert_eq!(index.status, 200, "{index:?}");
+    let json = index.json();
+    let routes = json["routes"].as_array().expect("a list").iter();
+    (
+        routes.map(|route| route["route"].as_str().expect("a text").to_owned()).collect(),
+        index.text.clone(),
+    )
+}
+
+/// Every route of both listeners that is to be listed: with each method that it has.
+fn all_routes() -> BTreeSet<String> {
+    let routes = ROUTES.iter().filter(|labels| !matches!(labels.route, "/" | "none"));
+    let methods = |labels: &'static RouteLabels| {
+        let has = |(method, answers): &&(&str, &[u16])| *method != "HEAD" && answers.contains(&200);
+        labels.answers.iter().filter(has).map(|(method, _)| format!("{method} {}", labels.route))
+    };
+    routes.flat_map(methods).collect()
+}
+
+#[tokio::test]
+async fn each_listener_lists_the_routes_that_it_has_and_no_other() {
+    let app = TestApp::start("server.admin_bind = \"127.0.0.1:0\"").await;
+    let alone = TestApp::start("").await;
+
+    let (public, said) = listed(&app.get("/").await);
+    let (admin, _) = listed(&app.get_admin("/").await);
+    let (both, _) = listed(&alone.get("/").await);
+
+    assert!(said.contains("/metrics") && said.contains("server.admin_bind"), "{said}");
+    assert_eq!(&public | &admin, all_routes());
+    assert_eq!(&both - &public, BTreeSet::from(["GET /metrics".to_owned()]));
+    let address = app.admin.expect("an admin listener");
+    for (listed, listener) in [(&public, app.address), (&admin, address), (&both, alone.address)] {
+        for route in all_routes() {
+            let (method, path) = route.split_once(' ').expect("a method");
+            let url = format!("http://{listener}{}", path.replace("{code}", "internal"));
+            let method = method.parse().expect("a method");
+            let status = Answer::of(alone.client.request(method, url)).await.status;
+            assert_eq!(listed.contains(&route), !matches!(status, 404 | 405), "{listener} {route}");
+        }
+    }
+    let page = alone.client.get(format!("http://{address}/")).header("Accept", BROWSER);
+    let page = Answer::of(page).await;
+    assert_page(&page);
+    assert!(page.text.contains("<a href=\"/admin/errors\">"), "{page:?}");
 }
 
 #[tokio::test]

@@ -176,7 +176,7 @@ async fn a_handler_that_panics_is_a_problem_that_says_nothing() {
 
     client.begin_decode("panics", "", 0).await;
     let head = client.until("\r\n\r\n").await;
-    let body = client.until("}").await;
+    let body = client.until("}\n").await;
     client.send("GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
     let next = client.rest().await;
 

@@ -175,7 +175,7 @@ async fn who_is_refused_need_not_connect_again_for_it() {
     for _ in 0..3 {
         raw.decode("refused", "", &body).await;
         let answer = raw.until("\r\n\r\n").await;
-        raw.until("}").await;
+        raw.until("}\n").await;
 
         assert!(answer.starts_with("HTTP/1.1 429 "), "{answer}");
         assert!(!answer.contains("connection: close"), "{answer}");

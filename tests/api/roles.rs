@@ -113,7 +113,8 @@ other /admin/nothing              404    404    404     404     404      404    
 other /ADMIN/usage                404    404    404     404     404      404    404      404   404
 other /decode                     404    404    404     404     404      404    404      404   404
 other /problems                   404    404    404     404     404      404    404      404   404
-other /                           404    404    404     404     404      404    404      404   404
+GET,HEAD /                        yes    yes    yes     yes     yes      yes    yes      yes   yes
+other /                           405    405    405     405     405      405    405      405   405
 ";
 
 const CALLERS: [&str; 9] =

@@ -435,6 +435,7 @@ impl Answer {
         let problem = self.json();
         assert_eq!((self.status, &problem["code"]), (status, &code.into()), "{self:?}");
         assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
+        assert!(self.text.ends_with("}\n"), "{self:?}");
         assert_eq!(problem["status"], status);
         assert_eq!(problem["type"], format!("/problems/{code}"));
         assert_eq!(problem["request_id"].as_str(), self.header("x-request-id"));
