@@ -1,12 +1,12 @@
 //! Where the service listens, and under which addresses it can be reached there.
 
-use crate::config::Config;
+use crate::{config::Config, policy::Network};
 use anyhow::Context;
 use std::{
     convert::Infallible,
     future::pending,
     io,
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    net::{Ipv6Addr, SocketAddr},
     time::{Duration, Instant},
 };
 use tokio::{
@@ -42,27 +42,14 @@ impl Listeners {
 }
 
 /// Where the service listens with a configuration, or would: no source may be there.
-pub fn own_addresses(config: &Config) -> Vec<SocketAddr> {
-    let listeners = std::iter::once(config.server.bind).chain(config.server.admin_bind);
-    let listeners: Vec<SocketAddr> = listeners.collect();
-    with_local_addresses(&listeners).unwrap_or(listeners)
+pub fn own_listeners(config: &Config) -> Vec<SocketAddr> {
+    std::iter::once(config.server.bind).chain(config.server.admin_bind).collect()
 }
 
-/// The addresses of listeners, those for every address of this machine beside each that it
-/// has now.
-pub(super) fn with_local_addresses(listeners: &[SocketAddr]) -> io::Result<Vec<SocketAddr>> {
-    let mut addresses = listeners.to_vec();
-    if listeners.iter().any(is_for_every_address) {
-        let local = local_addresses()?;
-        for listener in listeners.iter().filter(|listener| is_for_every_address(listener)) {
-            addresses.extend(local.iter().map(|ip| SocketAddr::new(*ip, listener.port())));
-        }
-    }
-    Ok(addresses)
-}
-
-fn is_for_every_address(listener: &SocketAddr) -> bool {
-    listener.ip().is_unspecified()
+/// The networks in which a listener for every address is reached; none without such a listener.
+pub(super) fn local_networks_for(listeners: &[SocketAddr]) -> io::Result<Vec<Network>> {
+    let is_needed = listeners.iter().any(|listener| listener.ip().is_unspecified());
+    if is_needed { local_networks() } else { Ok(Vec::new()) }
 }
 
 /// How often the system is asked for the addresses of this machine. One that it gains is known
@@ -72,27 +59,27 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// routes, the system takes long to answer.
 const PART: u32 = 20;
 
-/// Goes on saying where the listeners can be reached, as the machine gains and loses addresses.
-/// While the system does not say which it has, those that it had are kept.
+/// Goes on saying which addresses lead to this machine, as it gains and loses them. While the
+/// system does not say which it has, those that it had are kept.
 pub(super) async fn keep_known(
     listeners: &[SocketAddr],
-    is_reached_at: impl Fn(Vec<SocketAddr>),
+    is_reached_at: impl Fn(Vec<Network>),
 ) -> Infallible {
-    if !listeners.iter().any(is_for_every_address) {
+    if !listeners.iter().any(|listener| listener.ip().is_unspecified()) {
         return pending().await;
     }
     let (mut took, mut is_known) = (Duration::ZERO, true);
     loop {
         sleep(LOOK_EVERY.max(took * PART)).await;
         let began = Instant::now();
-        let addresses = with_local_addresses(listeners);
+        let networks = local_networks_for(listeners);
         took = began.elapsed();
-        if let (Err(error), true) = (&addresses, is_known) {
+        if let (Err(error), true) = (&networks, is_known) {
             let error = error.to_string();
             tracing::warn!(error, "own addresses could not be read; keeping the previous ones");
         }
-        is_known = addresses.is_ok();
-        addresses.into_iter().for_each(&is_reached_at);
+        is_known = networks.is_ok();
+        networks.into_iter().for_each(&is_reached_at);
     }
 }
 
@@ -109,23 +96,52 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// The addresses of this machine, as far as the system tells.
-fn local_addresses() -> io::Result<Vec<IpAddr>> {
+/// The networks whose addresses all lead to this machine, as the system's routes say: mostly of
+/// one address each, and more where a whole network is local.
+fn local_networks() -> io::Result<Vec<Network>> {
     let read = |path| match std::fs::read_to_string(path) {
         // Without IPv6, or without Linux.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
         read => read,
     };
-    // An address stands above the line that says that it is local.
     let v4 = read("/proc/self/net/fib_trie")?;
-    let lines: Vec<&str> = v4.lines().map(str::trim).collect();
-    let is_local = |pair: &&[&str]| pair[1] == "/32 host LOCAL";
-    let address = |pair: &[&str]| pair[0].rsplit(' ').next()?.parse::<IpAddr>().ok();
-    let v4 = lines.windows(2).filter(is_local).filter_map(address);
-    // 32 hexadecimal digits, then the rest.
-    let v6 = read("/proc/self/net/if_inet6")?;
-    let v6 = v6.lines().filter_map(|line| u128::from_str_radix(line.get(..32)?, 16).ok());
-    Ok(v4.chain(v6.map(|bits| Ipv6Addr::from_bits(bits).into())).collect())
+    let v6 = read("/proc/self/net/ipv6_route")?;
+    Ok(local_v4(&v4).chain(local_v6(&v6)).collect())
+}
+
+/// A table begins with its name, such as `Local:`. In it stands `|-- 10.0.0.0`, and beneath that a
+/// line for each route there, such as `/8 host LOCAL`. Other tables than these two hold only for
+/// some packets.
+fn local_v4(trie: &str) -> impl Iterator<Item = Network> {
+    let (mut is_for_all, mut address) = (false, "");
+    trie.lines().filter_map(move |line| {
+        if let Some(table) = line.strip_suffix(':') {
+            is_for_all = ["Main", "Local"].contains(&table);
+        }
+        let line = line.trim();
+        if let Some(leaf) = line.strip_prefix("|-- ") {
+            address = leaf;
+        }
+        let prefix = line.strip_suffix(" host LOCAL").filter(|_| is_for_all)?;
+        format!("{address}{prefix}").parse().ok()
+    })
+}
+
+/// Where a route says that it leads to this machine, among its flags.
+const RTF_LOCAL: u32 = 0x8000_0000;
+
+/// The destination, its prefix, the source, its prefix, the next hop, three numbers, and flags,
+/// all hexadecimal. A route for all addresses is one of a transparent proxy, which holds only for
+/// some packets.
+fn local_v6(routes: &str) -> impl Iterator<Item = Network> {
+    routes.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let flags = u32::from_str_radix(fields.get(8)?, 16).ok()?;
+        let address = Ipv6Addr::from_bits(u128::from_str_radix(fields[0], 16).ok()?);
+        let prefix = u8::from_str_radix(fields[1], 16).ok()?;
+        let is_local = flags & RTF_LOCAL != 0 && prefix > 0;
+        if is_local { format!("{address}/{prefix}").parse().ok() } else { None }
+    })
 }
 
 #[cfg(test)]
@@ -133,14 +149,39 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_machine_has_the_addresses_that_it_can_listen_on() {
-        let addresses = local_addresses().unwrap();
-        assert!(addresses.contains(&IpAddr::from([127, 0, 0, 1])), "{addresses:?}");
-        for address in addresses {
-            // Scopes are not told, so link-local ones cannot be tried.
-            let is_link_local = matches!(address, IpAddr::V6(ip) if ip.is_unicast_link_local());
-            let bound = std::net::TcpListener::bind((address, 0));
-            assert!(is_link_local || bound.is_ok(), "{address}: {bound:?}");
+    fn this_machine_is_reached_at_its_loopback_addresses() {
+        let networks = local_networks().unwrap();
+        for address in ["127.0.0.1", "127.1.2.3"] {
+            let address = address.parse().unwrap();
+            assert!(networks.iter().any(|network| network.contains(address)), "{networks:?}");
         }
+        assert!(local_networks_for(&["127.0.0.1:80".parse().unwrap()]).unwrap().is_empty());
+        assert!(!local_networks_for(&["[::]:80".parse().unwrap()]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn local_routes_are_found_among_others() {
+        let shown = |networks: &mut dyn Iterator<Item = Network>| {
+            networks.map(|network| network.to_string()).collect::<Vec<_>>()
+        };
+        let trie = "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 0.0.0.0\n        /0 universe UNICAST\n     \
+                    |-- 10.8.0.0\n        /24 link UNICAST\n        /16 host LOCAL\n     \
+                    |-- 10.8.255.255\n        /32 link BROADCAST\nLocal:\n     \
+                    |-- 192.0.2.2\n        /32 host LOCAL\nId 100:\n     \
+                    |-- 0.0.0.0\n        /0 host LOCAL\n";
+        assert_eq!(shown(&mut local_v4(trie)), ["10.8.0.0/16", "192.0.2.2/32"]);
+
+        let route = |address: &str, prefix, flags| {
+            let zeros = "0".repeat(32);
+            format!(
+                "{address:0<32} {prefix} {zeros} 00 {zeros} 00000000 00000001 00000000 {flags} lo\n"
+            )
+        };
+        let routes = route("fd12", "40", "80200001")
+            + &route("fd13", "40", "00000001")
+            + &route("fd140000000000000000000000000007", "80", "80200001")
+            + &route("", "00", "80200001")
+            + "no route\n";
+        assert_eq!(shown(&mut local_v6(&routes)), ["fd12::/64", "fd14::7/128"]);
     }
 }

@@ -9,7 +9,7 @@ mod systemd;
 mod tenants;
 
 pub use issuer::Unusable as UnusableKeys;
-pub use listeners::{Listeners, own_addresses};
+pub use listeners::{Listeners, own_listeners};
 pub use members::anonymous;
 pub use tenants::Unusable as UnusableTenants;
 
@@ -31,7 +31,7 @@ use crate::{
 };
 use anyhow::Context;
 use issuer::KeysOfIssuer;
-use listeners::{keep_known, with_local_addresses};
+use listeners::{keep_known, local_networks_for};
 use members::Members;
 use std::{
     convert::Infallible,
@@ -151,8 +151,8 @@ pub async fn run(
         reloads: Reloads(reloads),
         levels,
     };
-    let own = with_local_addresses(&listen_on);
-    decoding.decoder.listens_on(own.context(
+    let local = local_networks_for(&listen_on);
+    decoding.decoder.is_reached_at(local.context(
         "the addresses of this machine cannot be read from /proc/self/net: let the service read \
          it, or bind to one address",
     )?);
@@ -199,7 +199,7 @@ pub async fn run(
         never = supervisor.keep_telling() => match never {},
         never = govern(&governed, &processors) => match never {},
         never = keep_checking(&decoding, &readiness) => match never {},
-        never = keep_known(&listen_on, |own| decoding.decoder.listens_on(own)) => match never {},
+        never = keep_known(&listen_on, |local| decoding.decoder.is_reached_at(local)) => match never {},
         never = decoding.decoder.keep_refreshed() => match never {},
         never = tenants.keep_current(settling, asked, hangups) => match never {},
         never = keys => match never {},
@@ -332,7 +332,11 @@ pub fn decoder(
     own_listeners: Vec<SocketAddr>,
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<Decoder> {
-    decoder_under(config, policy(config, own_listeners), None, metrics)
+    let local = local_networks_for(&own_listeners);
+    let decoder = decoder_under(config, policy(config, own_listeners), None, metrics)?;
+    // Where they cannot be read, one judges without them at a terminal.
+    decoder.is_reached_at(local.unwrap_or_default());
+    Ok(decoder)
 }
 
 fn decoder_under(

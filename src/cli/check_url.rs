@@ -31,7 +31,7 @@ pub(super) fn run(arguments: &CheckUrlArgs) -> Result<()> {
     let not_begun = |error: anyhow::Error| not_started("not_begun", &error);
     let metrics = Arc::new(Metrics::new(&[]).map_err(|error| not_begun(error.into()))?);
     let _log = start_logging(&config.telemetry, Standard::error()?, &metrics).map_err(not_begun)?;
-    let own = app::own_addresses(&config);
+    let own = app::own_listeners(&config);
     let decoder = app::decoder(&config, own, metrics).map_err(not_begun)?;
     let tenant = app::anonymous(&decoder, config.limits.max_document_bytes).map_err(not_begun)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -35,7 +35,7 @@ pub(super) fn run(source: &str, config: &ConfigArgs, arguments: &DecodeArgs) -> 
     let metrics = Arc::new(Metrics::new(&[]).map_err(|error| not_begun(error.into()))?);
     let (log, _) =
         start_logging(&config.telemetry, Standard::error()?, &metrics).map_err(not_begun)?;
-    let own = app::own_addresses(&config);
+    let own = app::own_listeners(&config);
     let decoder = app::decoder(&config, own, metrics).map_err(not_begun)?;
     let tenant = app::anonymous(&decoder, config.limits.max_document_bytes).map_err(not_begun)?;
 

@@ -67,7 +67,7 @@ impl Egress {
         let time = || duration("1ms"..="1h");
         Self {
             allow: section.take("allow", rule().list()),
-            max_url_bytes: section.take("max_url_bytes", size("256B"..="64KiB")),
+            max_url_bytes: section.take("max_url_bytes", size("256B"..="32KiB")),
             deny_networks: section.take("deny_networks", network().list()),
             nat64_prefixes: section.take("nat64_prefixes", nat64_prefix().list()),
             max_redirects: section.take("max_redirects", number(0..=20)),

@@ -29,7 +29,7 @@ use crate::{
     failure::{Blame, Code, Failure},
     fetch::{BuildError, Fetcher, ShownOrigin},
     limit::{Caller, Entry, Place, Pool, Shed},
-    policy::{ApprovedTarget, Policy},
+    policy::{ApprovedTarget, Network, Policy},
     scan::{Charset, Options, Summary},
     telemetry::{Input, Metrics, PoolKind, Trail},
 };
@@ -39,7 +39,6 @@ use futures_core::Stream;
 use run::Run;
 use std::{
     convert::Infallible,
-    net::SocketAddr,
     pin::Pin,
     sync::{
         Arc, Mutex,
@@ -203,9 +202,9 @@ impl Decoder {
         checked
     }
 
-    /// This server listens there by now.
-    pub fn listens_on(&self, own_listeners: Vec<SocketAddr>) {
-        self.reach.policy.listens_on(own_listeners);
+    /// Replaces the networks whose addresses all lead to this machine.
+    pub fn is_reached_at(&self, local: Vec<Network>) {
+        self.reach.policy.is_reached_at(local);
     }
 
     fn note_check(&self, is_sound: bool) {

@@ -15,8 +15,9 @@ use std::{
 pub(super) struct Addresses {
     pub(super) deny_networks: Vec<Network>,
     pub(super) nat64_prefixes: Vec<Network>,
-    /// This machine may gain addresses while it runs.
-    pub(super) own_listeners: RwLock<Vec<SocketAddr>>,
+    pub(super) own_listeners: Vec<SocketAddr>,
+    /// The networks of this machine's own addresses, which it gains and loses while it runs.
+    pub(super) local: RwLock<Vec<Network>>,
 }
 
 impl Addresses {
@@ -59,8 +60,7 @@ impl Addresses {
         if let Some(network) = self.deny_networks.iter().find(|one| one.contains(address)) {
             return Err(format!("in {network} of egress.deny_networks"));
         }
-        let listeners = self.own_listeners.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(listener) = listeners.iter().find(|one| is_own(**one, target)) {
+        if let Some(listener) = self.own_listeners.iter().find(|one| self.leads_to(**one, target)) {
             return Err(format!("where this server listens, {listener}"));
         }
         match row(address) {
@@ -73,6 +73,16 @@ impl Addresses {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether a connection to `target` reaches `listener`.
+    fn leads_to(&self, listener: SocketAddr, target: SocketAddr) -> bool {
+        let is_local = || {
+            let local = self.local.read().unwrap_or_else(PoisonError::into_inner);
+            local.iter().any(|network| network.contains(target.ip()))
+        };
+        is_own(listener, target)
+            || listener.ip().is_unspecified() && listener.port() == target.port() && is_local()
     }
 
     /// The prefix of the NAT64 that an address is of.
@@ -113,9 +123,8 @@ mod tests {
         Addresses {
             deny_networks: networks(deny),
             nat64_prefixes: networks(nat64),
-            own_listeners: RwLock::new(
-                listeners.iter().map(|text| text.parse().unwrap()).collect(),
-            ),
+            own_listeners: listeners.iter().map(|text| text.parse().unwrap()).collect(),
+            local: RwLock::default(),
         }
     }
 

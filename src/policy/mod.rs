@@ -93,8 +93,8 @@ impl Policy {
         nat64_prefixes: Vec<Network>,
         own_listeners: Vec<SocketAddr>,
     ) -> Self {
-        let own_listeners = RwLock::new(own_listeners);
-        let addresses = Addresses { deny_networks, nat64_prefixes, own_listeners };
+        let local = RwLock::default();
+        let addresses = Addresses { deny_networks, nat64_prefixes, own_listeners, local };
         Self(Arc::new(Grounds {
             rules: named(rules),
             addresses: Arc::new(addresses),
@@ -126,10 +126,10 @@ impl Policy {
         &self.0.rules
     }
 
-    /// This server listens there by now, and nowhere else: also for what was approved before.
-    pub fn listens_on(&self, own_listeners: Vec<SocketAddr>) {
-        let listeners = self.0.addresses.own_listeners.write();
-        *listeners.unwrap_or_else(PoisonError::into_inner) = own_listeners;
+    /// Replaces the networks whose addresses all lead to this machine, also for targets that
+    /// were approved before. A listener for every address is reached at each of them.
+    pub fn is_reached_at(&self, local: Vec<Network>) {
+        *self.0.addresses.local.write().unwrap_or_else(PoisonError::into_inner) = local;
     }
 
     /// From these hosts, and no others, nothing is fetched from now on; see
@@ -142,6 +142,8 @@ impl Policy {
     pub fn approve(&self, source: &str) -> Result<ApprovedTarget, Denied> {
         self.0.check_length(source)?;
         let source = Source::parse(source)?;
+        // Encoding what is not ASCII makes a URL longer.
+        self.0.check_length(source.url.as_str())?;
         let rule = self.0.rule_for(&source)?;
         if self.0.blocked.has(&source.host) {
             return Err(blocked(without_secrets(&source.url)));

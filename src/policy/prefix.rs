@@ -64,15 +64,14 @@ fn normal_form(path: &str) -> String {
     normal + rest
 }
 
-/// Whether some server could read a `..` in a path, or bytes that servers disagree about.
+/// Whether some server could read a `..` in a path, or characters that servers disagree about.
 fn may_lead_up(path: &str) -> bool {
     let bytes = fully_decoded(path);
-    if is_overlong(&bytes) || has_unicode_escape(&bytes) {
+    if bytes.iter().any(u8::is_ascii_control) || hides_structure(&bytes) {
         return true;
     }
     let text = String::from_utf8_lossy(&bytes);
-    text.contains(|c: char| c.is_control() || is_other_dot(c))
-        || text.split(is_separator).any(is_parent)
+    text.contains(is_other_dot) || hides_escape(&text) || text.split(is_separator).any(is_parent)
 }
 
 /// Percent-decodes again and again until nothing is left to decode, in linear time.
@@ -98,47 +97,58 @@ fn hex(digits: &[u8]) -> Option<u8> {
     u8::try_from(digit(high)? * 16 + digit(low)?).ok()
 }
 
-/// Whether there is UTF-8 that is longer than needed: some decoders read `%c0%ae` as a dot.
-///
-/// Some also skip the check that the second byte continues the first, so that `%c0%2e` is
-/// a dot to them.
-fn is_overlong(bytes: &[u8]) -> bool {
-    bytes.windows(2).any(|pair| {
-        matches!(
-            pair,
-            [0xc0 | 0xc1, 0x80..=0xbf | b'.' | b'/' | b'\\']
-                | [0xe0, 0x80..=0x9f]
-                | [0xf0, 0x80..=0x8f]
-                | [0xf8, 0x80..=0x87]
-                | [0xfc, 0x80..=0x83]
-        )
+/// Whether there is UTF-8 that is longer than needed and stands for a character that has a
+/// meaning in a path: some decoders read `%c0%ae` as a dot. Other pairs of these bytes are
+/// ordinary characters in GBK, EUC-KR and other charsets.
+fn hides_structure(bytes: &[u8]) -> bool {
+    let has_meaning = |code: u8| code.is_ascii_control() || b"./\\;%?#".contains(&code);
+    (0..bytes.len()).any(|at| match bytes[at..] {
+        // Some decoders do not check that the second byte continues the first.
+        [0xc0 | 0xc1, b'.' | b'/' | b'\\', ..] => true,
+        [lead @ (0xc0 | 0xc1), last @ 0x80..=0xbf, ..]
+        | [0xe0, lead @ (0x80 | 0x81), last @ 0x80..=0xbf, ..]
+        | [0xf0, 0x80, lead @ (0x80 | 0x81), last @ 0x80..=0xbf, ..]
+        | [0xf8, 0x80, 0x80, lead @ (0x80 | 0x81), last @ 0x80..=0xbf, ..]
+        | [0xfc, 0x80, 0x80, 0x80, lead @ (0x80 | 0x81), last @ 0x80..=0xbf, ..] => {
+            has_meaning((lead & 1) << 6 | last & 0x3f)
+        }
+        _ => false,
     })
 }
 
-/// Whether there is a `%uXXXX`, which Microsoft's servers decode.
-fn has_unicode_escape(bytes: &[u8]) -> bool {
-    bytes.windows(6).any(|six| {
-        six[0] == b'%'
-            && matches!(six[1], b'u' | b'U')
-            && six[2..].iter().all(u8::is_ascii_hexdigit)
-    })
+/// Whether there is a `%uXXXX`, which Microsoft's servers decode, or an escape with another
+/// percent sign.
+fn hides_escape(text: &str) -> bool {
+    let is_hex = |text: &str, digits: usize| {
+        text.len() >= digits && text.bytes().take(digits).all(|byte| byte.is_ascii_hexdigit())
+    };
+    let others = ['\u{ff05}', '\u{fe6a}'];
+    text.split('%')
+        .skip(1)
+        .any(|rest| rest.strip_prefix(['u', 'U']).is_some_and(|digits| is_hex(digits, 4)))
+        || text.split(others).skip(1).any(|rest| is_hex(rest, 2))
 }
 
 /// A character that compatibility mappings turn into one or two full stops.
 fn is_other_dot(c: char) -> bool {
-    matches!(c, '\u{2024}' | '\u{2025}' | '\u{fe52}' | '\u{ff0e}')
+    matches!(c, '\u{2024}' | '\u{2025}' | '\u{fe30}' | '\u{fe52}' | '\u{ff0e}')
 }
 
-/// A slash or backslash, or what compatibility mappings turn into one.
+/// A slash or backslash, or what some conversion turns into one: compatibility mappings,
+/// transliteration, or Shift_JIS and JOHAB, where the yen and won signs are the backslash.
 fn is_separator(c: char) -> bool {
     matches!(
         c,
         '/' | '\\'
+            | '\u{a5}'
             | '\u{2044}'
+            | '\u{20a9}'
             | '\u{2215}'
             | '\u{2216}'
+            | '\u{2571}'
             | '\u{29f5}'
             | '\u{29f8}'
+            | '\u{29f9}'
             | '\u{fe68}'
             | '\u{ff0f}'
             | '\u{ff3c}'
@@ -146,15 +156,20 @@ fn is_separator(c: char) -> bool {
 }
 
 /// Whether a segment is `..` to some server: without its parameters, a query or a fragment
-/// that decoding revealed, and the blanks that some file systems ignore.
+/// that decoding revealed, and the characters that some servers or file systems ignore.
 fn is_parent(segment: &str) -> bool {
-    let ends = |c: char| matches!(c, ';' | '?' | '#' | '\u{ff1b}');
-    let is_blank = |c: char| c.is_whitespace() || c == '+';
+    let ends = |c| matches!(c, ';' | '?' | '#' | '\u{37e}' | '\u{fe54}' | '\u{ff1b}');
+    let is_ignored = |c: char| {
+        let is_invisible =
+            matches!(c, '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}');
+        c.is_whitespace() || c == '+' || is_invisible
+    };
+    // Transliteration turns a middle dot into a full stop.
+    let is_dot = |c| matches!(c, '.' | '\u{b7}');
     let name = segment.split(ends).next().unwrap_or_default();
-    let dots = name.chars().filter(|c| *c == '.').count();
-    let has_blanks = name.contains(is_blank);
-    let is_dots = name.chars().all(|c| c == '.' || is_blank(c));
-    is_dots && (dots == 2 || dots > 2 && has_blanks)
+    let dots = name.chars().filter(|c| is_dot(*c)).count();
+    let is_only_dots = name.chars().all(|c| is_dot(c) || is_ignored(c));
+    is_only_dots && (dots == 2 || dots > 2 && name.contains(is_ignored))
 }
 
 #[cfg(test)]
@@ -258,7 +273,7 @@ mod tests {
             "x%00",
             "x%0a",
             "x%7f",
-            "x%c2%85",
+            "..%c2%85",
             "..%20",
             "%20..",
             ".%20.",
@@ -284,10 +299,39 @@ mod tests {
             "..%ef%bc%8fb",
             "..%e2%88%95b",
             "..%ef%bc%9bb",
+            "%ef%b8%b0",
+            "..%c2%a5b",
+            "..%e2%82%a9b",
+            "..%e2%95%b1b",
+            "%c2%b7%c2%b7",
+            ".%e2%80%8b.",
+            "..%ef%bb%bf",
+            "..%cd%bex",
+            "..%ef%b9%94x",
+            "..%ef%bc%852fb",
+            "%ef%b9%aa2e%ef%b9%aa2e",
+            "..%c0%bbx",
         ] {
             check("/a/", &format!("/a/{segment}"), false);
             check("/a/", &format!("/a/{segment}/b"), false);
             check("/", &format!("/a/{segment}/b"), true);
+        }
+    }
+
+    #[test]
+    fn names_in_other_charsets_lead_nowhere() {
+        for name in [
+            // GBK, EUC-KR, TIS-620 and windows-1251.
+            "%C1%AA%CF%B5/%C0%B4%D4%B4.txt",
+            "%C1%A6%C7%B0.txt",
+            "%CA%C1%BA%D1%B5%D4.txt",
+            "%C2%962.txt",
+            // UTF-8, encoded twice and once.
+            "Stra%C3%83%C2%9Fe",
+            "%E2%80%A6/%C2%A5100/%EF%BC%9A/50%EF%BC%85",
+        ] {
+            check("/a/", &format!("/a/{name}"), true);
+            check(&format!("/{name}/"), &format!("/{name}/x"), true);
         }
     }
 

@@ -115,6 +115,8 @@ async fn an_address_that_the_machine_gains_is_its_own_at_once() {
         ("0.0.0.0:0", "10.1.0.1/32", "10.1.0.1"),
         ("[::]:0", "10.1.0.2/32", "10.1.0.2"),
         ("[::]:0", "fd00::1:1/128", "[fd00::1:1]"),
+        // On this device, all of the network becomes local.
+        ("0.0.0.0:0", "10.2.0.1/16", "10.2.3.4"),
     ] {
         let app = TestApp::start(&format!(
             "[server]\nadmin_bind = \"{bind}\"\n[egress]\nallow = [{{ url = \"http://*:*\", \

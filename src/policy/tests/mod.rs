@@ -78,18 +78,26 @@ fn the_narrowest_rule_decides_wherever_it_stands() {
 
 #[test]
 fn a_machine_that_gains_an_address_does_not_fetch_from_itself_there() {
-    let policy = policy(&["https://*:*"]);
+    let rules = vec![Rule::parse("https://*:*").unwrap()];
+    let own = vec!["[::]:8080".parse().unwrap(), "93.184.216.35:8081".parse().unwrap()];
+    let policy = Policy::new(rules, Vec::new(), Vec::new(), own);
     let target = policy.approve("https://a.example:8080/").unwrap();
     let gained = addresses(&["93.184.216.34"]);
     assert!(target.judge(&gained).is_ok());
 
-    policy.listens_on(vec!["93.184.216.34:8080".parse().unwrap()]);
+    policy.is_reached_at(vec!["93.184.216.34/31".parse().unwrap(), "2606::/64".parse().unwrap()]);
 
     let denied = target.judge(&gained).unwrap_err();
     assert!(denied.reason.contains("where this server listens"), "{}", denied.reason);
     assert!(policy.approve("https://93.184.216.34:8080/").is_err());
     assert!(policy.approve("https://93.184.216.34:8081/").is_ok());
-    policy.listens_on(Vec::new());
+    // Every address of a network that leads here does.
+    for address in ["93.184.216.34", "93.184.216.35", "[2606::7]"] {
+        assert!(policy.approve(&format!("https://{address}:8080/")).is_err(), "{address}");
+    }
+    assert!(policy.approve("https://93.184.216.36:8080/").is_ok());
+    assert!(policy.approve("https://93.184.216.35:8081/").is_err());
+    policy.is_reached_at(Vec::new());
     assert!(target.judge(&gained).is_ok());
 }
 
