@@ -79,7 +79,9 @@ class Wrong(Exception):
 
 def podman(*words: object, check: bool = True, seconds: float = 120) -> str:
     command = [tool("podman"), *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
+    # Elsewhere, because podman's monitor leaves a file `oom` in the folder that it is started in.
+    where = tempfile.gettempdir()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, cwd=where)
     if check and done.returncode != 0:
         raise Wrong(f"podman {' '.join(command[1:4])}: {done.stderr.strip()[-1000:]}")
     return done.stdout.strip()

@@ -87,6 +87,8 @@ def service(folder: Path, unit: str) -> Iterator[Service]:
     variables |= {
         "DECODER_CONFIG": str(ROOT / "config/production.toml"),
         "DECODER__AUTH__TENANTS_FILE": str(folder / "tenants.toml"),
+        # A burst that is used up stays used up, however slow this machine is.
+        "DECODER__RATE_LIMIT__REQUESTS_PER_MINUTE": "1",
     }
     command = ["env", *(f"{name}={value}" for name, value in variables.items()), str(BINARY)]
     with running(command, folder / "service.log") as program:
