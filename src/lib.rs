@@ -1,21 +1,20 @@
 //! Finds the marked fragments of documents that you do not control, within declared
 //! bounds.
 //!
-//! A document flows one way through the crate, and so do the imports:
+//! A document takes one path through the crate, and imports follow it:
 //!
-//! 1. [`cli`] and [`http`]: the edge. Parse what is asked, say what came of it.
+//! 1. [`cli`] and [`http`]: the edge. They parse requests and write responses.
 //! 2. [`decode`]: the decoder service; one decode, from request to result.
 //! 3. [`policy`]: which documents may be fetched, and from which addresses; pure.
 //! 4. [`fetch`]: gets an approved document, and nothing else.
 //! 5. [`scan`]: finds secrets in a stream of bytes; pure, in constant memory.
 //! 6. [`answer`]: decides what of a secret is shown, and writes it.
 //!
-//! Beside that street stand [`limit`], how much of the service one caller may have;
-//! [`identity`], who calls; [`config`], the operator's decisions, typed and checked;
-//! [`telemetry`], what the service says about itself; [`failure`], why a decode did not
-//! succeed and whose fault it is; and [`named_file`], how files that the operator names are
-//! read. [`app`] wires it all. `tests/architecture.rs`
-//! holds every module to these arrows.
+//! Beside this path stand [`config`], the typed and checked configuration; [`identity`], who
+//! calls; [`rate_limit`] and [`overload`], how much one caller may have and how much runs at once,
+//! counted by [`quota_key`]; [`telemetry`], logs and metrics; [`failure`], why a decode did not
+//! succeed and whose fault it is; and [`named_file`], which reads files named by the operator.
+//! [`app`] connects everything. `tests/architecture.rs` checks which module may import which.
 
 pub mod answer;
 pub mod app;
@@ -26,8 +25,10 @@ pub mod failure;
 pub mod fetch;
 pub mod http;
 pub mod identity;
-pub mod limit;
 pub mod named_file;
+pub mod overload;
 pub mod policy;
+pub mod quota_key;
+pub mod rate_limit;
 pub mod scan;
 pub mod telemetry;

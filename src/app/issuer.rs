@@ -7,9 +7,9 @@ use crate::{
     fetch::{self, Clients, Conduct, Fetcher},
     http::Readiness,
     identity::{Issuer, IssuerKeys, TokenSettings},
-    limit::Caller,
     named_file::{self, Patient},
     policy::{Policy, Route, Rule},
+    quota_key::QuotaKey,
 };
 use anyhow::{Context, anyhow, bail};
 use std::{
@@ -134,9 +134,9 @@ impl KeysOfIssuer {
         };
         let target = policy.approve(url).map_err(|denied| anyhow!(denied.reason))?;
         let fetch = async {
-            let visit = fetcher.visit(&target, Caller::HERE, false).await?;
+            let visit = fetcher.visit(&target, QuotaKey::LOCAL, false).await?;
             let (route, times) = (Route::new(target, 0), Arc::default());
-            let mut document = fetcher.get(clients, &route, visit.place(), &times).await?;
+            let mut document = fetcher.get(clients, &route, visit.permit(), &times).await?;
             let text = document.whole(LARGEST).await?;
             visit.over(Conduct::Good);
             Ok(text)

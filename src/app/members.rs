@@ -4,9 +4,10 @@
 use crate::{
     config::Config,
     decode::{Decoder, Switch, Tenant, TenantSettings},
-    http::{Agreed, Callers, Decoding, Member},
+    http::{Callers, Decoding, Member, TenantLimits},
     identity::{Keyring, Roster, TenantEntry},
-    limit::{Caller, Gcra, Terms},
+    quota_key::QuotaKey,
+    rate_limit::{CallerLimits, Gcra},
     telemetry::{ANONYMOUS, Metrics},
 };
 use std::{
@@ -29,7 +30,7 @@ pub(super) struct Members {
     pub(super) metrics: Arc<Metrics>,
     /// By name. A tenant keeps what it is counted as, and its switch, for as long as this process
     /// runs: where it goes and comes back, what is still under way for it is its own.
-    known: Mutex<HashMap<String, (Caller, Switch)>>,
+    known: Mutex<HashMap<String, (QuotaKey, Switch)>>,
 }
 
 impl Members {
@@ -48,10 +49,10 @@ impl Members {
     pub(super) fn anonymous(&self) -> anyhow::Result<Arc<Member>> {
         let tenant = anonymous(&self.decoding.decoder, self.usual.max_document_bytes)?;
         let rate = Gcra::new(self.usual.requests_per_minute, self.usual.burst);
-        let terms = Terms { rate, decodes_per_day: None };
+        let limits = CallerLimits { rate, decodes_per_day: None };
         let counted = Arc::clone(&self.metrics.callers.anonymous);
-        let terms = Agreed::new(terms, self.usual.replicas);
-        Ok(Arc::new(Member { tenant, terms, counted }))
+        let limits = TenantLimits::new(limits, self.usual.replicas);
+        Ok(Arc::new(Member { tenant, limits, counted }))
     }
 
     pub(super) fn callers(
@@ -78,7 +79,7 @@ impl Members {
         let (caller, switch) = self.known(name);
         let settings = TenantSettings {
             name: name.clone(),
-            caller: Some(caller),
+            quota_key: Some(caller),
             switch,
             markers: entry.markers.clone(),
             max_document_bytes: entry
@@ -96,19 +97,19 @@ impl Members {
             entry.requests_per_minute.unwrap_or(requests_per_minute),
             entry.burst.unwrap_or(burst),
         );
-        let terms = Terms { rate, decodes_per_day: entry.decodes_per_day };
+        let limits = CallerLimits { rate, decodes_per_day: entry.decodes_per_day };
         let counted = match before.and_then(|before| before.member(&tenant.name)) {
             Some(before) => Arc::clone(&before.counted),
             None => self.metrics.callers.tenant(&tenant.name),
         };
-        let (tenant, terms) = (Arc::new(tenant), Agreed::new(terms, replicas));
-        Arc::new(Member { tenant, terms, counted })
+        let (tenant, limits) = (Arc::new(tenant), TenantLimits::new(limits, replicas));
+        Arc::new(Member { tenant, limits, counted })
     }
 
-    fn known(&self, name: &str) -> (Caller, Switch) {
+    fn known(&self, name: &str) -> (QuotaKey, Switch) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let next = u32::try_from(known.len()).unwrap_or(u32::MAX);
-        let new = || (Caller::Tenant(next), Switch::default());
+        let new = || (QuotaKey::Tenant(next), Switch::default());
         known.entry(name.to_owned()).or_insert_with(new).clone()
     }
 }
@@ -118,7 +119,7 @@ pub fn anonymous(decoder: &Decoder, max_document_bytes: u64) -> anyhow::Result<A
     let name = ANONYMOUS.to_owned();
     let settings = TenantSettings {
         name,
-        caller: None,
+        quota_key: None,
         switch: Switch::default(),
         markers: None,
         max_document_bytes,

@@ -17,15 +17,16 @@ use crate::{
     config::{
         self, Backend, Config, Egress, Mode, Overload, RateLimit, RateLimitOnFailure, Setting,
     },
-    decode::{self, Decoder, Pools},
+    decode::{self, DecodePools, Decoder},
     fetch::{self, CircuitSettings, ContentTypes, Fetcher, OriginSettings},
     http::{
         self, Admin, AllowedHosts, Decoding, Door, Gates, Grants, Public, Readiness, Reloads,
         RequestLimits, Server, Shown,
     },
     identity::Proxies,
-    limit::{Bounds, Limiter, Pool, Processors, Shared, Valkey, ValkeySettings, govern},
+    overload::{CpuScheduler, PermitPool, PoolLimits, govern},
     policy::Policy,
+    rate_limit::{Limiter, SharedStore, Valkey, ValkeySettings},
     scan,
     telemetry::{Levels, Metrics, PoolKind, Recent},
 };
@@ -77,8 +78,8 @@ pub async fn run(
     signals: Signals<impl Future<Output = ()>>,
 ) -> anyhow::Result<Ended> {
     let listen_on = listeners.addresses().context("a listener has no address")?;
-    let processors = Arc::new(Processors::new());
-    let pools = pools(config, &processors, &metrics);
+    let cpu = Arc::new(CpuScheduler::new());
+    let pools = pools(config, &cpu, &metrics);
     let policy = policy(config, listen_on.clone());
     let readiness = Arc::new(Readiness::new(Arc::clone(&metrics)));
     let issuer = KeysOfIssuer::new(config, &policy, Arc::clone(&readiness))?;
@@ -169,7 +170,8 @@ pub async fn run(
     };
     let public = server(listeners.public, public, "public")?;
 
-    let governed: Vec<Pool> = pools.into_iter().flat_map(|of| [of.inline, of.fetch]).collect();
+    let governed: Vec<PermitPool> =
+        pools.into_iter().flat_map(|of| [of.inline, of.fetch]).collect();
     let supervisor = Supervisor::of_environment();
     supervisor.ready();
     let Signals { shutdown, hangups } = signals;
@@ -197,7 +199,7 @@ pub async fn run(
     let ended = tokio::select! {
         ended = serving => ended,
         never = supervisor.keep_telling() => match never {},
-        never = govern(&governed, &processors) => match never {},
+        never = govern(&governed, &cpu) => match never {},
         never = keep_checking(&decoding, &readiness) => match never {},
         never = keep_known(&listen_on, |local| decoding.decoder.is_reached_at(local)) => match never {},
         never = decoding.decoder.keep_refreshed() => match never {},
@@ -279,16 +281,17 @@ fn grants(config: &Config) -> Grants {
     }
 }
 
-fn pools(config: &Config, processors: &Arc<Processors>, metrics: &Metrics) -> Option<Pools> {
+fn pools(config: &Config, cpu: &Arc<CpuScheduler>, metrics: &Metrics) -> Option<DecodePools> {
     let Overload { enabled, inline, fetch, queue, max_wait } = config.overload;
-    let pool = |places, kind| {
-        let (places, waiting) = (count(places), count(queue));
-        let bounds = Bounds { places, waiting, max_wait, leaves_some: true };
-        Pool::new(bounds, Arc::clone(processors), metrics.pool(kind))
+    let pool = |permits, kind| {
+        let (permits, queue, max_wait) = (count(permits), count(queue), Some(max_wait));
+        let limits = PoolLimits { permits, queue, max_wait, keeps_reserve: true };
+        PermitPool::new(limits, Some(metrics.pool(kind)))
     };
-    enabled.then(|| Pools {
+    enabled.then(|| DecodePools {
         inline: pool(inline, PoolKind::Inline),
         fetch: pool(fetch, PoolKind::Fetch),
+        cpu: Arc::clone(cpu),
     })
 }
 
@@ -320,7 +323,7 @@ fn limiter(config: &Config, shared: Option<Arc<Valkey>>) -> Option<Arc<Limiter>>
     let RateLimit { enabled, on_failure, .. } = config.rate_limit;
     let falls_back = on_failure == RateLimitOnFailure::Local;
     let limiter = match shared {
-        Some(valkey) => Limiter::shared(Shared { valkey, falls_back }),
+        Some(valkey) => Limiter::shared(SharedStore { valkey, falls_back }),
         None => Limiter::default(),
     };
     enabled.then(|| Arc::new(limiter))
@@ -342,7 +345,7 @@ pub fn decoder(
 fn decoder_under(
     config: &Config,
     policy: Policy,
-    pools: Option<Pools>,
+    pools: Option<DecodePools>,
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<Decoder> {
     let counted = Arc::clone(&metrics);

@@ -14,7 +14,7 @@ use crate::{
     app,
     config::Limits,
     decode::{Document, Job, Reply, Stopped},
-    limit::Caller,
+    quota_key::QuotaKey,
     scan::Options,
     telemetry::{Metrics, Trail},
 };
@@ -54,8 +54,8 @@ pub(super) fn run(source: &str, config: &ConfigArgs, arguments: &DecodeArgs) -> 
         allow_partial: false,
         tenant,
         // Nobody else is.
-        caller: Caller::HERE,
-        place: None,
+        quota_key: QuotaKey::LOCAL,
+        permit: None,
         began,
         deadline: None,
     };

@@ -6,7 +6,7 @@ use crate::{
     config::{Config, Loaded, LogFormat, Said, Server, Shutdown, Telemetry},
     fetch::{BuildError, RootsError},
     http,
-    limit::ValkeyFault,
+    rate_limit::ValkeyFault,
     telemetry::{
         Levels, LineWriter, Metrics,
         log::{self, Format},
@@ -103,7 +103,7 @@ fn serve(loaded: &Loaded) -> anyhow::Result<Ended> {
     };
     // From here on a signal is an end in order.
     signals.thread_unblock()?;
-    let metrics = Arc::new(Metrics::new(http::ROUTES)?);
+    let metrics = Arc::new(Metrics::new(&http::labels())?);
     let stdout = Standard::output()?;
     // Where JSON is asked for, a program reads the lines, even of a terminal.
     let is_for_a_person =

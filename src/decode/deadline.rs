@@ -65,7 +65,7 @@ impl Deadline {
                 }
             }
             None => {
-                let detail = "the request took longer than this service allows; try again later";
+                let detail = "the request took longer than the service allows; try again later";
                 Failure::new(Code::ServiceTimeout, detail)
             }
         }
@@ -81,12 +81,13 @@ pub(super) fn caller_was_slow(trail: &Trail) -> Option<Failure> {
     if steps.uploading {
         return Some(too_slow());
     }
-    let detail = "the answer was not read in time; read it as it comes, or ask for less";
+    let detail =
+        "the response was not read in time: read it as it arrives, or ask for fewer secrets";
     (steps.waited_for_reader() >= SLOW_READER).then(|| Failure::new(Code::RequestTimeout, detail))
 }
 
 /// A request that does not arrive.
 pub fn too_slow() -> Failure {
-    let detail = "the request did not arrive in time; send it faster or in smaller parts";
+    let detail = "the body did not arrive in time: send it faster, or send a smaller one";
     Failure::new(Code::RequestTimeout, detail)
 }

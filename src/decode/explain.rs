@@ -5,8 +5,8 @@ use super::{Decoder, Tenant, failing};
 use crate::{
     failure::Failure,
     fetch::{Conduct, Error},
-    limit::Caller,
     policy::{Denied, Route},
+    quota_key::QuotaKey,
 };
 use serde::Serialize;
 use std::{net::IpAddr, sync::Arc};
@@ -111,11 +111,11 @@ impl Decoder {
     async fn ask(&self, tenant: &Tenant, route: &Route, hop: &mut Hop) -> Result<(), Error> {
         let target = route.target();
         let times = Arc::default();
-        let caller = tenant.caller.unwrap_or(Caller::HERE);
+        let key = tenant.quota_key.unwrap_or(QuotaKey::LOCAL);
         let clients = &tenant.reach().clients;
-        let asked = match self.fetcher.visit(target, caller, false).await {
+        let asked = match self.fetcher.visit(target, key, false).await {
             Ok(visit) => {
-                let asked = self.fetcher.get(clients, route, visit.place(), &times).await;
+                let asked = self.fetcher.get(clients, route, visit.permit(), &times).await;
                 visit.over(asked.as_ref().map_or_else(Error::conduct, |_| Conduct::Good));
                 asked
             }
@@ -131,7 +131,7 @@ impl Decoder {
             Some(found) => found.to_vec(),
             // An address in the URL, a connection that was there, or an origin that is left
             // alone: nobody has looked it up.
-            None => self.fetcher.addresses(target, caller).await.unwrap_or_default(),
+            None => self.fetcher.addresses(target, key).await.unwrap_or_default(),
         };
         let judged = found.into_iter().map(|address| {
             let explained = target.explain(address);

@@ -52,37 +52,36 @@ pub(super) fn not_fetched(error: Error) -> Failure {
             failure(Code::SourceFailed, "the host of the source has no address", reason)
         }
         Error::Connect(reason) | Error::Unable(reason) => {
-            failure(Code::SourceFailed, "no connection to the source could be made", reason)
+            failure(Code::SourceFailed, "the service could not connect to the source", reason)
         }
         Error::Tls(reason) => {
-            let detail = "no secure connection to the source could be made; its certificate may be \
-                          invalid or not trusted here";
+            let detail = "the TLS handshake with the source failed; its certificate may be invalid, \
+                          or signed by an authority that is not trusted here";
             failure(Code::SourceFailed, detail, reason)
         }
         Error::ConnectTimeout => {
-            Failure::new(Code::SourceTimeout, "no connection to the source could be made in time")
+            Failure::new(Code::SourceTimeout, "the service could not connect to the source in time")
         }
         Error::Redirect(_) => Failure::internal("a redirect that was neither followed nor denied"),
         Error::Reset(reason) => {
-            let detail = "the connection to the source ended before an answer came";
+            let detail = "the source closed the connection without a response";
             failure(Code::SourceFailed, detail, reason)
         }
         Error::FirstByteTimeout => {
-            Failure::new(Code::SourceTimeout, "the source did not begin to answer in time")
+            Failure::new(Code::SourceTimeout, "the source did not begin its response in time")
         }
         Error::CircuitOpen(wait) => {
-            let detail = "the host of the source has failed of late and is left alone for a \
-                          while; try again later";
+            let detail = "the host of the source has failed repeatedly; no request is sent to it \
+                          for a while; try again later";
             Failure { retry_after: Some(wait), ..Failure::new(Code::CircuitOpen, detail) }
         }
         Error::Crowded => {
-            let detail = "as many documents of this host are being fetched and waited for as may \
-                          be at a time; try again later";
+            let detail = "too many documents of this host are being fetched or wait to be fetched; \
+                          try again later";
             Failure { retry_after: Some(COME_BACK), ..Failure::new(Code::Overloaded, detail) }
         }
         Error::NotLookedUp => {
-            let detail = "as many names are being looked up for you as may be at a time; try \
-                          again later";
+            let detail = "too many names are being resolved for you; try again later";
             Failure { retry_after: Some(COME_BACK), ..Failure::new(Code::Overloaded, detail) }
         }
         Error::Status(status, retry_after) => {
@@ -90,17 +89,17 @@ pub(super) fn not_fetched(error: Error) -> Failure {
             Failure { source_status: Some(status), retry_after, ..of_status(status) }
         }
         Error::Protocol(reason) | Error::Corrupt(reason) => {
-            let detail = "the answer of the source is not valid, or broke off";
+            let detail = "the response of the source is not valid HTTP, or ended early";
             failure(Code::SourceFailed, detail, reason)
         }
         Error::Unsupported(what) => Failure::new(
             Code::UnsupportedDocument,
             match what {
-                Unsupported::ContentType => "the type of the document is none that is scanned",
+                Unsupported::ContentType => "the Content-Type of the document is not supported",
                 Unsupported::ContentEncoding => {
-                    "the document is packed in another way than gzip, which was not asked for"
+                    "the document has a Content-Encoding other than gzip, which is not supported"
                 }
-                Unsupported::Charset => "the charset of the document is none that can be read",
+                Unsupported::Charset => "the charset of the document is not supported",
             },
         ),
     }

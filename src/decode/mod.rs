@@ -8,32 +8,35 @@
 //! A document that is at hand byte by byte, as a file is, goes through a [`Pass`]
 //! alone.
 
+mod cpu_budget;
 mod deadline;
 mod explain;
 mod failing;
+mod lending;
 mod pass;
 mod run;
 mod source;
 mod tenant;
-mod turn;
 
 pub use deadline::{Deadline, too_slow};
 pub use explain::{Explanation, Hop, JudgedAddress, Verdict};
 pub use failing::Stopped;
+pub use lending::Lending;
 pub use pass::{Pass, Scanned};
 pub use tenant::{Switch, Tenant, TenantSettings};
-pub use turn::Lending;
 
 use crate::{
     answer::{Form, Output, WipedBuffer},
     failure::{Blame, Code, Failure},
     fetch::{BuildError, Fetcher, ShownOrigin},
-    limit::{Caller, Entry, Place, Pool, Shed},
+    overload::{Admission, CpuScheduler, Overloaded, Permit, PermitPool},
     policy::{ApprovedTarget, Network, Policy},
+    quota_key::QuotaKey,
     scan::{Charset, Options, Summary},
     telemetry::{Input, Metrics, PoolKind, Trail},
 };
 use bytes::Bytes;
+use cpu_budget::CpuBudget;
 use deadline::within;
 use futures_core::Stream;
 use run::Run;
@@ -53,7 +56,6 @@ use tokio::{
     task::{block_in_place, spawn_blocking},
     time::sleep,
 };
-use turn::Turns;
 
 /// How often files that may change are looked at.
 const REFRESH_EVERY: Duration = Duration::from_secs(1);
@@ -64,7 +66,7 @@ pub struct Decoder {
     reach: Arc<Reach>,
     fetcher: Arc<Fetcher>,
     limits: Limits,
-    pools: Option<Pools>,
+    pools: Option<DecodePools>,
     metrics: Arc<Metrics>,
     /// Whether the policy denied what it must when it was last checked.
     is_sound: AtomicBool,
@@ -72,13 +74,22 @@ pub struct Decoder {
     switched: watch::Sender<()>,
 }
 
-/// How many decodes run at once, by what they wait for.
+/// Bounds how many decodes run at once, and shares the processors among them.
 #[derive(Clone)]
-pub struct Pools {
-    /// Documents handed over.
-    pub inline: Pool,
-    /// Documents fetched.
-    pub fetch: Pool,
+pub struct DecodePools {
+    /// For documents that callers upload.
+    pub inline: PermitPool,
+    /// For documents that the service fetches.
+    pub fetch: PermitPool,
+    /// The processors, for both.
+    pub cpu: Arc<CpuScheduler>,
+}
+
+/// The pool of one kind of decode.
+#[derive(Clone, Copy)]
+struct DecodePool<'a> {
+    permits: &'a PermitPool,
+    cpu: &'a CpuScheduler,
 }
 
 /// What no decode exceeds.
@@ -102,10 +113,10 @@ pub struct Job {
     pub allow_partial: bool,
     /// For whom.
     pub tenant: Arc<Tenant>,
-    /// Who asks for it, among those who wait for a place.
-    pub caller: Caller,
-    /// The place that it has already.
-    pub place: Option<Place>,
+    /// What its caller is counted as in queues.
+    pub quota_key: QuotaKey,
+    /// The permit that it has already, if any.
+    pub permit: Option<Permit>,
     /// When the request came.
     pub began: Instant,
     /// When it must be over.
@@ -149,8 +160,8 @@ pub struct Upload {
 pub struct Asker<'a> {
     /// For whom.
     pub tenant: &'a Tenant,
-    /// Among those who wait for a place.
-    pub caller: Caller,
+    /// Among those who wait for a permit.
+    pub quota_key: QuotaKey,
     /// When it must be over.
     pub deadline: Option<Deadline>,
     /// What it leaves behind.
@@ -174,7 +185,7 @@ pub struct Done {
     /// What the scan says.
     pub summary: Summary,
     /// To be kept until the answer has left: so much work is under way.
-    pub place: Option<Place>,
+    pub permit: Option<Permit>,
 }
 
 impl Decoder {
@@ -183,7 +194,7 @@ impl Decoder {
         policy: Policy,
         fetcher: Fetcher,
         limits: Limits,
-        pools: Option<Pools>,
+        pools: Option<DecodePools>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, BuildError> {
         let reach = Arc::new(Reach { clients: fetcher.clients(policy.rules())?, policy });
@@ -233,13 +244,14 @@ impl Decoder {
         self.is_sound.load(Relaxed).then_some(()).ok_or_else(|| Failure::internal(unsound))
     }
 
-    /// Does the job, once there is a place for it, and writes its answer.
+    /// Does the job once it has a permit, and writes its answer.
     pub async fn decode(&self, job: Job, reply: Reply<'_>, trail: &Trail) -> Result<Done, Stopped> {
-        let Job { document, mut options, output, allow_partial, tenant, caller, place, .. } = job;
+        let Job { document, mut options, output, allow_partial, tenant, quota_key, permit, .. } =
+            job;
         let (began, deadline) = (job.began, job.deadline);
         let (cap, tenant) = (tenant.max_document_bytes, &*tenant);
         options.max_bytes = Some(cap);
-        let asker = Asker { tenant, caller, deadline, trail };
+        let asker = Asker { tenant, quota_key, deadline, trail };
         // Its body may have taken its time.
         tenant.check_served()?;
         let (input, kind) = match &document {
@@ -248,49 +260,50 @@ impl Decoder {
         };
         trail.steps().input = Some(input);
         let pool = self.pool(kind);
-        // Where it turns out to be another pool's, others have it at once.
-        let mut place = match place.filter(|place| pool.is_some_and(|pool| pool.has(place))) {
-            None => {
-                let target = match &document {
-                    Document::Source(source) => Some(Mutex::new(source.target.clone())),
-                    _ => None,
-                };
-                self.enter(kind, asker, target.as_ref()).await?
-            }
-            place => place,
-        };
-        let waited = place.as_ref().map(Place::waited).unwrap_or_default();
+        // A permit of the other pool is released at once.
+        let mut permit =
+            match permit.filter(|permit| pool.is_some_and(|pool| pool.permits.issued(permit))) {
+                None => {
+                    let target = match &document {
+                        Document::Source(source) => Some(Mutex::new(source.target.clone())),
+                        _ => None,
+                    };
+                    self.enter(kind, asker, target.as_ref()).await?
+                }
+                permit => permit,
+            };
+        let waited = permit.as_ref().map(Permit::waited).unwrap_or_default();
         let decoder = self;
         let run = Run { decoder, asker, pool, options, cap, output, allow_partial, began, waited };
         let summary = match document {
-            Document::Source(source) => Box::pin(run.source(&source, &mut place, reply)).await?,
+            Document::Source(source) => Box::pin(run.source(&source, &mut permit, reply)).await?,
             Document::Content(text) => within(deadline, trail, run.content(&text, reply)).await?,
             Document::Upload(upload) => {
-                let upload = run.upload(upload, &mut place, reply);
+                let upload = run.upload(upload, &mut permit, reply);
                 let upload = self.unless_stopped(tenant, None, upload);
                 within(deadline, trail, Box::pin(upload)).await?
             }
         };
-        Ok(Done { summary, place })
+        Ok(Done { summary, permit })
     }
 
-    /// Takes a place for a decode of a kind, or waits for one; none where there are no pools.
+    /// Gets a permit for a decode, or waits for one; `None` without pools.
     pub async fn enter(
         &self,
         kind: PoolKind,
         asker: Asker<'_>,
         target: Option<&Mutex<ApprovedTarget>>,
-    ) -> Result<Option<Place>, Stopped> {
-        let Asker { tenant, caller, deadline, trail } = asker;
+    ) -> Result<Option<Permit>, Stopped> {
+        let Asker { tenant, quota_key, deadline, trail } = asker;
         let Some(pool) = self.pool(kind) else { return Ok(None) };
-        match pool.enter(caller) {
-            Entry::Admitted(place) => Ok(Some(place)),
-            Entry::Refused(shed) => Err(overloaded(shed)),
-            // Boxed, so that those who wait for little carry little.
-            Entry::Waits(waiting) => {
-                let place = async { waiting.place().await.map(Some).map_err(overloaded) };
-                let place = self.unless_stopped(tenant, target, place);
-                Box::pin(within(deadline, trail, place)).await
+        match pool.permits.request(quota_key) {
+            Admission::Admitted(permit) => Ok(Some(permit)),
+            Admission::Refused(shed) => Err(overloaded(shed)),
+            // Boxed, because few requests wait and their future is large.
+            Admission::Queued(waiter) => {
+                let permit = async { waiter.permit().await.map(Some).map_err(overloaded) };
+                let permit = self.unless_stopped(tenant, target, permit);
+                Box::pin(within(deadline, trail, permit)).await
             }
         }
     }
@@ -310,37 +323,38 @@ impl Decoder {
         self.fetcher.origins()
     }
 
-    /// Does what takes long and cannot be interrupted, as a turn of its own, and with others
-    /// on another thread meanwhile.
-    pub async fn heavily<T>(&self, caller: Caller, work: impl FnOnce() -> T) -> T {
-        let mut turns = Turns::new(self.pool(PoolKind::Inline), caller);
-        turns.begin().await;
+    /// Runs long work that cannot be interrupted in a CPU slot, while other tasks move to another
+    /// thread.
+    pub async fn heavily<T>(&self, quota_key: QuotaKey, work: impl FnOnce() -> T) -> T {
+        let mut budget = CpuBudget::new(self.pool(PoolKind::Inline), quota_key);
+        budget.begin().await;
         let done = block_in_place(work);
-        turns.end().await;
+        budget.end().await;
         done
     }
 
-    fn pool(&self, kind: PoolKind) -> Option<&Pool> {
+    fn pool(&self, kind: PoolKind) -> Option<DecodePool<'_>> {
         let pools = self.pools.as_ref()?;
-        Some(match kind {
+        let permits = match kind {
             PoolKind::Inline => &pools.inline,
             PoolKind::Fetch => &pools.fetch,
-        })
+        };
+        Some(DecodePool { permits, cpu: &pools.cpu })
     }
 }
 
-/// There is no place.
-fn overloaded(shed: Shed) -> Stopped {
-    let reason = match shed {
-        Shed::QueueFull => "too many decodes wait",
-        Shed::Waited => "no place came free in time",
+/// The problem for a decode that got no permit.
+fn overloaded(overloaded: Overloaded) -> Stopped {
+    let reason = match overloaded {
+        Overloaded::QueueFull => "the queue is full",
+        Overloaded::TimedOut => "no permit was released in time",
     };
-    let detail = "more documents are to be decoded than this service takes on at a time";
+    let detail = "the service has more documents to decode than it can handle; try again later";
     let failure = Failure::new(Code::Overloaded, detail).because(reason);
     Failure { retry_after: Some(COME_BACK), ..failure }.into()
 }
 
-/// When who was turned away may come back: a queue does not last longer.
+/// The `Retry-After` of a refused decode; a queue does not last longer.
 const COME_BACK: Duration = Duration::from_secs(1);
 
 /// Whose fault an unsupported document is that was handed over.
@@ -381,7 +395,7 @@ mod tests {
         let decoder = Decoder::new(policy, fetcher, limits, None, Arc::clone(&metrics)).unwrap();
         let settings = TenantSettings {
             name: "anonymous".to_owned(),
-            caller: None,
+            quota_key: None,
             switch: Switch::default(),
             markers: None,
             max_document_bytes: 1,

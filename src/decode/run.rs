@@ -1,13 +1,16 @@
 //! A decode under way: the bytes of a document, wherever they come from, on their way
 //! through the scanner to the form.
 
-use super::{Asker, Decoder, IsTaken, Lending, Pass, Reply, Stopped, Upload, turn::Turns};
+use super::{
+    Asker, DecodePool, Decoder, IsTaken, Lending, Pass, Reply, Stopped, Upload,
+    cpu_budget::CpuBudget,
+};
 use crate::{
     answer::Form,
     answer::{Output, Timing},
     failure::{Code, Failure},
     fetch::Times,
-    limit::{Place, Pool},
+    overload::Permit,
     scan::{Charset, Options, StoppedBy, Summary},
     telemetry::Trail,
 };
@@ -23,14 +26,14 @@ use std::{
 pub(super) struct Run<'a> {
     pub(super) decoder: &'a Decoder,
     pub(super) asker: Asker<'a>,
-    pub(super) pool: Option<&'a Pool>,
+    pub(super) pool: Option<DecodePool<'a>>,
     pub(super) options: Options,
     /// The bytes of a document.
     pub(super) cap: u64,
     pub(super) output: Output,
     pub(super) allow_partial: bool,
     pub(super) began: Instant,
-    /// For a place.
+    /// How long it waited for its permit.
     pub(super) waited: Duration,
 }
 
@@ -40,28 +43,33 @@ impl Run<'_> {
         let mut pass = self.pass(Charset::UTF_8, reply.form);
         // Whatever it wants, there is no more.
         let _ = self
-            .scan(&mut pass, &mut Turns::new(self.pool, self.asker.caller), text, reply.is_taken)
+            .scan(
+                &mut pass,
+                &mut CpuBudget::new(self.pool, self.asker.quota_key),
+                text,
+                reply.is_taken,
+            )
             .await?;
         self.handed_over(pass)
     }
 
-    /// While nothing arrives for a while, the place is lent to others: who sends slowly, or
-    /// means to be in the way, takes none.
+    /// While nothing arrives for a while, the permit is lent: a slow client, or one that stalls on
+    /// purpose, blocks no permit.
     pub(super) async fn upload(
         &self,
         mut upload: Upload,
-        place: &mut Option<Place>,
+        permit: &mut Option<Permit>,
         reply: Reply<'_>,
     ) -> Result<Summary, Stopped> {
         self.asker.trail.steps().uploading = true;
-        let (mut turns, mut lending) =
-            (Turns::new(self.pool, self.asker.caller), Lending::default());
+        let (mut budget, mut lending) =
+            (CpuBudget::new(self.pool, self.asker.quota_key), Lending::default());
         let mut pass = self.pass(upload.charset, reply.form);
         loop {
             let next = poll_fn(|context| upload.bytes.as_mut().poll_next(context));
-            let arrived = lending.of(place, next).await;
+            let arrived = lending.wait(permit, next).await;
             let Some(bytes) = arrived else { break };
-            if self.scan(&mut pass, &mut turns, &bytes?, reply.is_taken).await?.is_break() {
+            if self.scan(&mut pass, &mut budget, &bytes?, reply.is_taken).await?.is_break() {
                 break;
             }
         }
@@ -77,32 +85,32 @@ impl Run<'_> {
         Pass::new(&self.options, charset, self.output, form)
     }
 
-    /// Scans the next bytes, turn by turn, and waits until what was found is taken.
+    /// Scans the next bytes, slice by slice, and waits until the client has read what was found.
     pub(super) async fn scan(
         &self,
         pass: &mut Pass<'_>,
-        turns: &mut Turns<'_>,
+        budget: &mut CpuBudget<'_>,
         mut bytes: &[u8],
         is_taken: &IsTaken<'_>,
     ) -> Result<ControlFlow<()>, Stopped> {
-        let takes_turns = turns.are_taken_for(bytes.len());
+        let needs_slot = budget.needs_slot_for(bytes.len());
         let mut flow = ControlFlow::Continue(());
         while flow.is_continue() && !bytes.is_empty() {
-            if takes_turns {
-                turns.begin().await;
+            if needs_slot {
+                budget.begin().await;
             }
-            let (piece, rest) = bytes.split_at(bytes.len().min(turns.piece()));
+            let (piece, rest) = bytes.split_at(bytes.len().min(budget.piece()));
             bytes = rest;
             flow = self.push(pass, piece)?;
-            if takes_turns {
-                turns.pass().await;
+            if needs_slot {
+                budget.piece_done().await;
             }
             if flow.is_continue() && !is_taken(Waker::noop()) {
-                turns.end().await;
+                budget.end().await;
                 taken(is_taken, self.asker.trail).await;
             }
         }
-        turns.end().await;
+        budget.end().await;
         Ok(flow)
     }
 
@@ -121,8 +129,8 @@ impl Run<'_> {
         if self.is_too_large(&scanned.summary) {
             let cap = self.cap;
             let detail = format!(
-                "the document is over the cap of {cap} bytes (max_document_bytes); hand over less, \
-                 or ask with allow_partial for what is found up to there"
+                "the document is larger than {cap} bytes (max_document_bytes); send a smaller one, \
+                 or set allow_partial=true to decode it up to that limit"
             );
             return Err(Failure::new(Code::RequestTooLarge, detail).into());
         }

@@ -1,14 +1,14 @@
 //! Decoding what stands at a URL.
 
 use super::{
-    Approved, Asker, Deadline, Lending, Reply, Stopped, deadline::caller_was_slow, failing,
-    run::Run, turn::Turns,
+    Approved, Asker, Deadline, Lending, Reply, Stopped, cpu_budget::CpuBudget,
+    deadline::caller_was_slow, failing, run::Run,
 };
 use crate::{
     answer::{Fetch, Output},
     failure::{Code, Failure},
     fetch::{Asked, Conduct, Corrupt, Decision, Document, Error, Times, Visit},
-    limit::Place,
+    overload::Permit,
     policy::{ApprovedTarget, Route},
     scan::Summary,
     telemetry::{FetchResult, Metrics, Phase, Retry, Trail},
@@ -27,7 +27,7 @@ impl Run<'_> {
     pub(super) async fn source(
         &self,
         source: &Approved,
-        place: &mut Option<Place>,
+        permit: &mut Option<Permit>,
         reply: Reply<'_>,
     ) -> Result<Summary, Stopped> {
         let Asker { tenant, deadline, trail, .. } = self.asker;
@@ -42,7 +42,7 @@ impl Run<'_> {
         let at = deadline.map_or(until, |deadline| deadline.at);
         let here = Mutex::new(source.target.clone());
         let mut fetching = Fetching::new(self, source, &here, at);
-        let decode = fetching.decode(place, reply);
+        let decode = fetching.decode(permit, reply);
         let decode = self.decoder.unless_stopped(tenant, Some(&here), decode);
         let done = match timeout_at(at.into(), decode).await {
             Ok(done) => done,
@@ -95,13 +95,13 @@ impl<'a> Fetching<'a> {
 
     async fn decode(
         &mut self,
-        place: &mut Option<Place>,
+        permit: &mut Option<Permit>,
         reply: Reply<'_>,
     ) -> Result<Summary, Stopped> {
         let run = self.run;
-        let mut document = self.document(place).await?;
+        let mut document = self.document(permit).await?;
         let mut pass = run.pass(document.charset, reply.form);
-        let mut turns = Turns::new(run.pool, run.asker.caller);
+        let mut budget = CpuBudget::new(run.pool, run.asker.quota_key);
         let mut flow = ControlFlow::Continue(());
         while flow.is_continue() {
             let chunk = document.chunk().await;
@@ -109,19 +109,19 @@ impl<'a> Fetching<'a> {
             let Some(chunk) = chunk else { break };
             let arrived = self.arrived(chunk.len());
             match &mut document.gunzip {
-                None => flow = run.scan(&mut pass, &mut turns, &chunk, reply.is_taken).await?,
+                None => flow = run.scan(&mut pass, &mut budget, &chunk, reply.is_taken).await?,
                 // More than it can be packed as: padded, without end perhaps.
                 Some(_) if arrived > run.most_packed() => return Err(self.corrupt().into()),
                 Some(gunzip) => {
                     let mut packed = &chunk[..];
                     while flow.is_continue() {
-                        turns.begin().await;
+                        budget.begin().await;
                         let unpacked = gunzip.unpack(&mut packed);
                         let unpacked = unpacked.map_err(|Corrupt| self.corrupt())?;
                         let Some(bytes) = unpacked else { break };
-                        flow = run.scan(&mut pass, &mut turns, bytes, reply.is_taken).await?;
+                        flow = run.scan(&mut pass, &mut budget, bytes, reply.is_taken).await?;
                     }
-                    turns.end().await;
+                    budget.end().await;
                 }
             }
         }
@@ -153,10 +153,10 @@ impl<'a> Fetching<'a> {
     }
 
     /// Asks for the document until it comes, or it is no use.
-    async fn document(&mut self, place: &mut Option<Place>) -> Result<Document, Failure> {
+    async fn document(&mut self, permit: &mut Option<Permit>) -> Result<Document, Failure> {
         let mut last = None;
         loop {
-            let error = match self.ask(place).await {
+            let error = match self.ask(permit).await {
                 Ok(document) => return Ok(document),
                 Err(error) => error,
             };
@@ -182,12 +182,12 @@ impl<'a> Fetching<'a> {
             let pause_ms = pause.as_millis();
             tracing::debug!(?error, self.attempts, pause_ms, "the source is tried again");
             last = Some(error);
-            self.lending.of(place, sleep(pause)).await;
+            self.lending.wait(permit, sleep(pause)).await;
         }
     }
 
     /// One attempt to get the document, wherever the source says that it is.
-    async fn ask(&mut self, place: &mut Option<Place>) -> Result<Document, Error> {
+    async fn ask(&mut self, permit: &mut Option<Permit>) -> Result<Document, Error> {
         let decoder = self.run.decoder;
         let is_retry = self.attempts > 0;
         if is_retry {
@@ -197,9 +197,10 @@ impl<'a> Fetching<'a> {
             self.route.target().still_allowed().map_err(Error::Denied)?;
         }
         loop {
-            let visit = decoder.fetcher.visit(self.route.target(), self.run.asker.caller, is_retry);
-            let visit = self.lending.of(place, visit).await?;
-            let kept = visit.place();
+            let visit =
+                decoder.fetcher.visit(self.route.target(), self.run.asker.quota_key, is_retry);
+            let visit = self.lending.wait(permit, visit).await?;
+            let kept = visit.permit();
             let times = self.hop(visit);
             let clients = &self.source.reach.clients;
             match decoder.fetcher.get(clients, &self.route, kept, &times).await {
@@ -283,7 +284,7 @@ impl<'a> Fetching<'a> {
             let conduct = visit.map(|visit| visit.conduct_out_of_time(budget));
             self.end(FetchResult::Timeout, conduct.unwrap_or(Conduct::Unknown));
             let milliseconds = budget.as_millis();
-            let detail = format!("the document was not there within {milliseconds} ms");
+            let detail = format!("the source did not send the document within {milliseconds} ms");
             Failure::new(Code::SourceTimeout, detail)
         })
     }
@@ -293,7 +294,7 @@ impl<'a> Fetching<'a> {
             self.run.decoder.metrics.security_event(denied.kind.as_str());
         }
         if let (Error::Crowded | Error::NotLookedUp, Some(pool)) = (&error, self.run.pool) {
-            pool.turned_away();
+            pool.permits.count_refusal();
         }
         failing::not_fetched(error)
     }
@@ -304,8 +305,8 @@ impl<'a> Fetching<'a> {
             self.run.decoder.metrics.security_event("decompression");
         }
         let detail = format!(
-            "the document is over the cap of {cap} bytes (max_document_bytes); ask with \
-             allow_partial for what is found up to there"
+            "the document is larger than {cap} bytes (max_document_bytes); with \
+             allow_partial=true it is decoded up to that limit"
         );
         Failure::new(Code::DocumentTooLarge, detail)
     }

@@ -4,8 +4,8 @@ use super::{Decoder, Stopped, failing};
 use crate::{
     failure::{Code, Failure},
     fetch::{BuildError, Clients},
-    limit::Caller,
     policy::{ApprovedTarget, BlockedHost, Denied, Policy, Rule},
+    quota_key::QuotaKey,
     scan::Pairs,
 };
 use std::{
@@ -22,8 +22,8 @@ use std::{
 pub struct Tenant {
     /// What it is called.
     pub name: String,
-    /// Whom limits count it as; none: each client by its address.
-    pub caller: Option<Caller>,
+    /// What its usage is counted as; `None`: each client by its address.
+    pub quota_key: Option<QuotaKey>,
     /// Its markers, where a request names none; none: the usual ones.
     pub markers: Option<Pairs>,
     /// The bytes of a document, unpacked and before transcoding.
@@ -47,7 +47,7 @@ pub struct TenantSettings {
     /// See [`Tenant`].
     pub name: String,
     /// See [`Tenant`].
-    pub caller: Option<Caller>,
+    pub quota_key: Option<QuotaKey>,
     /// The one that it has had, if it was known before.
     pub switch: Switch,
     /// See [`Tenant`].
@@ -89,7 +89,7 @@ impl Tenant {
 
     /// Refuses what is asked for one that is not served.
     pub fn check_served(&self) -> Result<(), Failure> {
-        let detail = "this tenant is not served at present: the operator has disabled it";
+        let detail = "the operator has disabled this tenant";
         let is_served = self.switch.0.load(Relaxed);
         is_served.then_some(()).ok_or_else(|| Failure::new(Code::Forbidden, detail))
     }
@@ -103,7 +103,8 @@ impl Decoder {
         settings: TenantSettings,
         before: Option<&Tenant>,
     ) -> Result<Tenant, BuildError> {
-        let TenantSettings { name, caller, switch, markers, max_document_bytes, allow } = settings;
+        let TenantSettings { name, quota_key, switch, markers, max_document_bytes, allow } =
+            settings;
         let reach = match allow {
             None => Arc::clone(&self.reach),
             Some(rules) => match before.filter(|before| before.reach.has(&rules)) {
@@ -111,7 +112,7 @@ impl Decoder {
                 None => Arc::new(self.reach_of(rules)?),
             },
         };
-        Ok(Tenant { name, caller, markers, max_document_bytes, reach, switch })
+        Ok(Tenant { name, quota_key, markers, max_document_bytes, reach, switch })
     }
 
     fn reach_of(&self, rules: Vec<Rule>) -> Result<Reach, BuildError> {

@@ -3,7 +3,7 @@
 //! reqwest asks its resolver about a bare name. The request that it is for is handed
 //! over beside it, in a task local: without it, nothing is resolved.
 
-use super::{PlaceAtOrigin, times::Times};
+use super::{OriginPermit, times::Times};
 use crate::policy::ApprovedTarget;
 use std::{
     pin::{Pin, pin},
@@ -26,7 +26,7 @@ tokio::task_local! {
 pub(super) struct Dial {
     pub(super) target: ApprovedTarget,
     /// Of the visit that it is for.
-    pub(super) place: PlaceAtOrigin,
+    pub(super) permit: OriginPermit,
     pub(super) times: Arc<Times>,
     /// How long the lookup took.
     pub(super) looked_up: OnceLock<Duration>,
@@ -130,8 +130,8 @@ mod tests {
     use super::*;
     use crate::{
         fetch::origins::{OriginSettings, Origins},
-        limit::Caller,
         policy::{Policy, Rule},
+        quota_key::QuotaKey,
     };
     use std::future::pending;
     use tokio::time::{pause, sleep};
@@ -145,13 +145,14 @@ mod tests {
             circuit: None,
             circuits_open: Box::new(|_| ()),
         };
-        let visit =
-            Origins::new(settings).visit("https://a.example".to_owned(), Caller::HERE, false).await;
+        let visit = Origins::new(settings)
+            .visit("https://a.example".to_owned(), QuotaKey::LOCAL, false)
+            .await;
         let rules = vec![Rule::parse("https://a.example").unwrap()];
         let policy = Policy::new(rules, Vec::new(), Vec::new(), Vec::new());
         Arc::new(Dial {
             target: policy.approve("https://a.example/").unwrap(),
-            place: visit.ok().unwrap().place(),
+            permit: visit.ok().unwrap().permit(),
             times: Arc::default(),
             looked_up: OnceLock::new(),
             dials: AtomicBool::new(false),

@@ -1,53 +1,56 @@
 //! Lookups of the system: each holds a thread until the system is done with it, and nobody can
 //! end it.
 //!
-//! So each has one of a bounded number of places for as long as its thread is busy, whether or
+//! So each has one of a bounded number of permits for as long as its thread is busy, whether or
 //! not anyone still waits for what it finds, and is charged to its caller. No caller has all of
 //! them, however many names it knows about which nobody answers: 29 are left to others, which is
-//! plenty, for a lookup that is answered has its place for milliseconds.
+//! plenty, for a lookup that is answered has its permit for milliseconds.
 
 use super::resolver::NoAddress;
-use crate::limit::{Bounds, Caller, Entry, Places};
+use crate::{
+    overload::{Admission, PermitPool, PoolLimits},
+    quota_key::QuotaKey,
+};
 use std::time::Duration;
 use tokio::task::spawn_blocking;
 
 /// So many are under way at a time: half of the threads that tokio has for what blocks.
 const LOOKUPS: usize = 256;
-/// One may wait for its place for this part of the time for a connection, so that there is some
+/// One may wait for its permit for this part of the time for a connection, so that there is some
 /// left to look it up and connect.
 const PART: u32 = 2;
 
-/// Places for lookups of the system.
+/// PermitPool for lookups of the system.
 #[derive(Clone)]
-pub(super) struct Lookups(Places);
+pub(super) struct Lookups(PermitPool);
 
 impl Lookups {
     /// All of them free.
     pub(super) fn new(connect_timeout: Duration) -> Self {
-        let bounds = Bounds {
-            places: LOOKUPS,
+        let bounds = PoolLimits {
+            permits: LOOKUPS,
             // Each is for a fetch, whose number is bounded.
-            waiting: usize::MAX,
-            max_wait: connect_timeout / PART,
-            leaves_some: true,
+            queue: usize::MAX,
+            max_wait: Some(connect_timeout / PART),
+            keeps_reserve: true,
         };
-        Self(Places::new(bounds, None))
+        Self(PermitPool::new(bounds, None))
     }
 
-    /// Looks something up for a caller, once there is a place. As long as that takes, it keeps
+    /// Looks something up for a caller, once there is a permit. As long as that takes, it keeps
     /// what is handed over.
     pub(super) async fn run<T: Send + 'static>(
         &self,
-        caller: Caller,
+        caller: QuotaKey,
         keeps: impl Send + 'static,
         look_up: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, NoAddress> {
-        let place = match self.0.enter(caller) {
-            Entry::Admitted(place) => Ok(place),
-            Entry::Waits(waiting) => waiting.place().await,
-            Entry::Refused(shed) => Err(shed),
+        let permit = match self.0.request(caller) {
+            Admission::Admitted(permit) => Ok(permit),
+            Admission::Queued(waiter) => waiter.permit().await,
+            Admission::Refused(shed) => Err(shed),
         };
-        let kept = (place.map_err(|_| NoAddress::Crowded)?, keeps);
+        let kept = (permit.map_err(|_| NoAddress::Crowded)?, keeps);
         let looking_up = spawn_blocking(move || {
             let _kept = kept;
             look_up()
@@ -62,8 +65,8 @@ mod tests {
     use std::sync::Arc;
     use tokio::{sync::RwLock, task::yield_now, time::timeout};
 
-    const GREEDY: Caller = Caller::Tenant(1);
-    const MODEST: Caller = Caller::Tenant(2);
+    const GREEDY: QuotaKey = QuotaKey::Tenant(1);
+    const MODEST: QuotaKey = QuotaKey::Tenant(2);
     /// Eight ninths.
     const MOST: usize = 227;
 
@@ -72,16 +75,16 @@ mod tests {
     struct Silent(Arc<RwLock<()>>);
 
     impl Silent {
-        /// More lookups than there are places for, each given up as soon as it has begun: all
+        /// More lookups than there are permits for, each given up as soon as it has begun: all
         /// that its caller may have stay.
-        async fn is_asked_by(&self, caller: Caller, lookups: &Lookups) {
+        async fn is_asked_by(&self, caller: QuotaKey, lookups: &Lookups) {
             for _ in 0..LOOKUPS + 10 {
                 let says = Arc::clone(&self.0);
                 let asked = lookups.run(caller, (), move || drop(says.blocking_read()));
                 let given_up = timeout(Duration::ZERO, asked).await;
                 assert!(!matches!(given_up, Ok(Ok(()))), "it has said something");
             }
-            assert_eq!((lookups.0.taken(), lookups.0.waiting()), (MOST, 0));
+            assert_eq!((lookups.0.in_use(), lookups.0.waiting()), (MOST, 0));
         }
     }
 
@@ -96,7 +99,7 @@ mod tests {
         }
 
         // Nobody waits for them any more, and still they are charged to who began them.
-        assert_eq!(lookups.0.taken(), MOST);
+        assert_eq!(lookups.0.in_use(), MOST);
         assert!(matches!(lookups.run(GREEDY, (), || 5).await, Err(NoAddress::Crowded)));
         drop(silence);
     }
@@ -117,7 +120,7 @@ mod tests {
         drop(silence);
 
         assert!(matches!(waits.await.unwrap(), Ok(5)));
-        while lookups.0.taken() > 0 {
+        while lookups.0.in_use() > 0 {
             yield_now().await;
         }
     }

@@ -39,11 +39,11 @@ pub use origins::OriginSettings;
 pub use retry::Decision;
 pub use times::Times;
 pub use tls::{RootsError, roots};
-pub use visit::{Asked, PlaceAtOrigin, Visit};
+pub use visit::{Asked, OriginPermit, Visit};
 
 use crate::{
-    limit::Caller,
     policy::{ApprovedTarget, NamedRule, Route},
+    quota_key::QuotaKey,
 };
 use clients::Connecting;
 use dial::{DIAL, Dial};
@@ -161,7 +161,7 @@ impl Fetcher {
     pub async fn addresses(
         &self,
         target: &ApprovedTarget,
-        caller: Caller,
+        caller: QuotaKey,
     ) -> Result<Vec<IpAddr>, Error> {
         let found = self.resolver.addresses(target, caller, ()).await;
         found.map_err(|none| Error::Name(none.to_string()))
@@ -171,7 +171,7 @@ impl Fetcher {
     pub async fn visit(
         &self,
         target: &ApprovedTarget,
-        caller: Caller,
+        caller: QuotaKey,
         is_retry: bool,
     ) -> Result<Visit, Error> {
         let visit = self.origins.visit(target.origin(), caller, is_retry).await;
@@ -193,7 +193,7 @@ impl Fetcher {
         &self,
         clients: &Clients,
         route: &Route,
-        place: PlaceAtOrigin,
+        permit: OriginPermit,
         times: &Arc<Times>,
     ) -> Result<Document, Error> {
         let target = route.target();
@@ -211,7 +211,7 @@ impl Fetcher {
         tokio::task::yield_now().await;
         let dial = Arc::new(Dial {
             target: target.clone(),
-            place,
+            permit,
             times: Arc::clone(times),
             looked_up: OnceLock::new(),
             dials: AtomicBool::new(false),

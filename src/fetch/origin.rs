@@ -4,16 +4,17 @@ use super::{
     circuit::{Circuit, CircuitSettings, Conduct, Pass, State},
     retry::Budget,
 };
-use crate::limit::{Bounds, Caller, Entry, Place, Places};
+use crate::{
+    overload::{Admission, Permit, PermitPool, PoolLimits},
+    quota_key::QuotaKey,
+};
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-/// So many requests may wait for one,
+/// How many requests may wait for one origin.
 pub(super) const WAITING: usize = 512;
-/// and for so long, if nothing else ends their wait: longer than any budget.
-const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// An origin, for the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +35,7 @@ pub struct ShownOrigin {
 /// What is remembered of an origin.
 pub(super) struct Origin {
     name: String,
-    pub(super) places: Places,
+    pub(super) permits: PermitPool,
     state: Mutex<Remembered>,
 }
 
@@ -61,15 +62,16 @@ impl Origin {
     ) -> Self {
         let now = Instant::now();
         let (circuit, budget) = (circuit.map(Circuit::new), Budget::new(now));
-        let bounds = Bounds {
-            places: max_per_origin,
-            waiting: WAITING,
-            max_wait: MAX_WAIT,
-            leaves_some: true,
+        let bounds = PoolLimits {
+            permits: max_per_origin,
+            queue: WAITING,
+            // Each fetch has a deadline of its own.
+            max_wait: None,
+            keeps_reserve: true,
         };
         Self {
             name,
-            places: Places::new(bounds, None),
+            permits: PermitPool::new(bounds, None),
             state: Mutex::new(Remembered { circuit, budget, asked: now }),
         }
     }
@@ -86,14 +88,14 @@ impl Origin {
         (is_open, !circuit.is_none_or(Circuit::is_spotless), state.asked)
     }
 
-    /// A place for a request of a caller, once there is one.
-    pub(super) async fn place(&self, caller: Caller) -> Result<Place, Refused> {
-        match self.places.enter(caller) {
-            Entry::Admitted(place) => Ok(place),
-            Entry::Refused(_) => Err(Refused::Crowd),
-            Entry::Waits(waiting) => {
+    /// A permit for a request of a caller, once there is one.
+    pub(super) async fn permit(&self, caller: QuotaKey) -> Result<Permit, Refused> {
+        match self.permits.request(caller) {
+            Admission::Admitted(permit) => Ok(permit),
+            Admission::Refused(_) => Err(Refused::Crowd),
+            Admission::Queued(waiter) => {
                 self.let_wait()?;
-                waiting.place().await.map_err(|_| Refused::Crowd)
+                waiter.permit().await.map_err(|_| Refused::Crowd)
             }
         }
     }
@@ -157,7 +159,7 @@ impl Origin {
             circuit: name,
             failures: circuit.map_or(0, Circuit::in_a_row),
             open_for,
-            in_flight: self.places.taken(),
+            in_flight: self.permits.in_use(),
         }
     }
 }

@@ -1,14 +1,14 @@
 //! The origins that are remembered, in bounded memory.
 //!
 //! One origin's trouble is none of another's: each has a circuit, a budget for retries and
-//! places of its own.
+//! permits of its own.
 
 use super::{
     circuit::CircuitSettings,
     origin::{CLOSED, Origin, Refused, ShownOrigin},
     visit::Visit,
 };
-use crate::limit::Caller;
+use crate::quota_key::QuotaKey;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -40,17 +40,17 @@ impl Origins {
         Arc::new(Self { settings, known: Mutex::default() })
     }
 
-    /// Lets a request go to an origin, once there is a place.
+    /// Lets a request go to an origin, once there is a permit.
     pub(super) async fn visit(
         self: &Arc<Self>,
         name: String,
-        caller: Caller,
+        caller: QuotaKey,
         is_retry: bool,
     ) -> Result<Visit, Refused> {
         let origin = self.origin(name);
-        let place = origin.place(caller).await?;
+        let permit = origin.permit(caller).await?;
         let pass = origin.pass(is_retry)?;
-        Ok(Visit::begin(Arc::clone(self), origin, pass, place))
+        Ok(Visit::begin(Arc::clone(self), origin, pass, permit))
     }
 
     /// All that are remembered, those in trouble first.
@@ -134,8 +134,8 @@ mod tests {
         (Origins::new(settings), open)
     }
 
-    fn caller(number: u8) -> Caller {
-        Caller::from(IpAddr::from([10, 0, 0, number]))
+    fn caller(number: u8) -> QuotaKey {
+        QuotaKey::from(IpAddr::from([10, 0, 0, number]))
     }
 
     async fn visit(origins: &Arc<Origins>, name: &str) -> Result<Visit, Refused> {
@@ -145,7 +145,7 @@ mod tests {
     /// Until so many wait for the first origin.
     async fn waits_for(origins: &Origins, count: usize) {
         let origin = origins.origin("https://a".to_owned());
-        while origin.places.waiting() < count {
+        while origin.permits.waiting() < count {
             yield_now().await;
         }
     }

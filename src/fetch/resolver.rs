@@ -2,8 +2,8 @@
 
 use super::{dial::DIAL, hosts_file::HostsFile, lookups::Lookups};
 use crate::{
-    limit::Caller,
     policy::{ApprovedTarget, Denied},
+    quota_key::QuotaKey,
 };
 use hickory_resolver::config::{
     ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig,
@@ -58,7 +58,7 @@ impl Resolver {
     async fn look_up(
         &self,
         name: &str,
-        caller: Caller,
+        caller: QuotaKey,
         keeps: impl Send + 'static,
     ) -> Result<Vec<IpAddr>, NoAddress> {
         if let Some(fixed) = self.hosts.get(name) {
@@ -86,7 +86,7 @@ impl Resolver {
     pub(super) async fn addresses(
         &self,
         target: &ApprovedTarget,
-        caller: Caller,
+        caller: QuotaKey,
         keeps: impl Send + 'static,
     ) -> Result<Vec<IpAddr>, NoAddress> {
         let host = target.host();
@@ -164,8 +164,8 @@ impl Resolve for JudgingResolver {
         Box::pin(async move {
             let dial = dial.map_err(|_| NoAddress::Unasked)?;
             let began = Instant::now();
-            let place = dial.place.clone();
-            let answers = resolver.addresses(&dial.target, place.caller(), place).await?;
+            let permit = dial.permit.clone();
+            let answers = resolver.addresses(&dial.target, permit.caller(), permit).await?;
             let _ = dial.looked_up.set(began.elapsed());
             let judged = dial.target.judge(&answers);
             let _ = dial.times.addresses.set(answers);

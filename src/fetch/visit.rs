@@ -7,21 +7,21 @@ use super::{
     origins::Origins,
     retry::{Decision, Failed},
 };
-use crate::limit::{Caller, Place};
+use crate::{overload::Permit, quota_key::QuotaKey};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-/// A place among the requests to an origin, until its last clone is dropped: a lookup that
+/// A permit among the requests to an origin, until its last clone is dropped: a lookup that
 /// nobody can give up has one, too.
 #[derive(Clone)]
-pub struct PlaceAtOrigin(Arc<Place>);
+pub struct OriginPermit(Arc<Permit>);
 
-impl PlaceAtOrigin {
+impl OriginPermit {
     /// Whose it is.
-    pub(super) fn caller(&self) -> Caller {
-        self.0.caller()
+    pub(super) fn caller(&self) -> QuotaKey {
+        self.0.key()
     }
 }
 
@@ -30,7 +30,7 @@ pub struct Visit {
     origins: Arc<Origins>,
     origin: Arc<Origin>,
     pub(super) pass: Pass,
-    place: PlaceAtOrigin,
+    permit: OriginPermit,
     began: Instant,
     has_answered: bool,
     is_noted: bool,
@@ -44,10 +44,10 @@ impl Visit {
         origins: Arc<Origins>,
         origin: Arc<Origin>,
         pass: Pass,
-        place: Place,
+        permit: Permit,
     ) -> Self {
-        let (place, began) = (PlaceAtOrigin(Arc::new(place)), Instant::now());
-        Self { origins, origin, pass, place, began, has_answered: false, is_noted: false }
+        let (permit, began) = (OriginPermit(Arc::new(permit)), Instant::now());
+        Self { origins, origin, pass, permit, began, has_answered: false, is_noted: false }
     }
 
     /// How long it has taken.
@@ -65,9 +65,9 @@ impl Visit {
         }
     }
 
-    /// Its place, to be kept by what cannot be given up.
-    pub fn place(&self) -> PlaceAtOrigin {
-        self.place.clone()
+    /// Its permit, to be kept by what cannot be given up.
+    pub fn permit(&self) -> OriginPermit {
+        self.permit.clone()
     }
 
     /// The head of a document is there. If this finds out how the origin is, that is known

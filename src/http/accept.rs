@@ -23,7 +23,10 @@ pub(super) fn best<T: Copy>(headers: &HeaderMap, offers: &[(MediaType, T)]) -> R
             offers.iter().map(|((kind, subtype), _)| format!("{kind}/{subtype}")).collect();
         Failure::new(
             Code::NotAcceptable,
-            format!("nothing that Accept allows is answered here; there is {}", known.join(", ")),
+            format!(
+                "no format in the Accept header is available; available are {}",
+                known.join(", ")
+            ),
         )
     })
 }

@@ -52,7 +52,7 @@ pub(super) fn too_large(cap: u64) -> Failure {
     Failure::new(
         Code::RequestTooLarge,
         format!(
-            "the body is over the cap of {cap} bytes (max_request_bytes for JSON, \
+            "the body is larger than {cap} bytes (max_request_bytes for JSON, \
              max_document_bytes for a document)"
         ),
     )

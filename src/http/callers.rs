@@ -5,7 +5,11 @@ use crate::{
     decode::Tenant,
     failure::{Code, Failure},
     identity::{Credential, Issuer, Keyring, Principal, Unfit},
-    limit::{Caller, Held, Limiter, Ruled, Ruling, Terms, Unavailable, Verdict},
+    quota_key::QuotaKey,
+    rate_limit::{
+        CallerLimits, CountedOutcome, LimitDecision, LimitOutcome, LimitRequest, Limiter,
+        Unavailable,
+    },
     telemetry::{Backend, Decision, Head, Metrics, Record, TenantMetrics},
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
@@ -22,43 +26,43 @@ const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 pub struct Member {
     /// For decodes.
     pub tenant: Arc<Tenant>,
-    /// What it is held to.
-    pub terms: Agreed,
+    /// Its rate limit and quota.
+    pub limits: TenantLimits,
     /// What is counted of it.
     pub counted: Arc<TenantMetrics>,
 }
 
-/// Terms, as those who are held to them are told.
-pub struct Agreed {
-    /// By all replicas together, and how that is told.
-    whole: (Terms, Bytes),
-    /// By this one, where it must count alone.
-    part: (Terms, Bytes),
+/// The limits of a tenant with their preformatted `RateLimit-Policy` header.
+pub struct TenantLimits {
+    /// The limits where all replicas count together.
+    whole: (CallerLimits, Bytes),
+    /// The share of them that this replica allows while it counts alone.
+    share: (CallerLimits, Bytes),
 }
 
-impl Agreed {
-    /// Terms that so many replicas hold someone to.
-    pub fn new(terms: Terms, replicas: u64) -> Self {
-        let told = |terms: Terms| (terms, rate::policy(&terms));
-        Self { whole: told(terms), part: told(terms.divided_by(replicas)) }
+impl TenantLimits {
+    /// The limits of a tenant, and the share of each of that many replicas.
+    pub fn new(limits: CallerLimits, replicas: u64) -> Self {
+        let with_header = |limits: CallerLimits| (limits, rate::policy(&limits));
+        Self { whole: with_header(limits), share: with_header(limits.divided_by(replicas)) }
     }
 
-    /// By all replicas together.
-    pub fn whole(&self) -> &Terms {
+    /// The limits where all replicas count together.
+    pub fn whole(&self) -> &CallerLimits {
         &self.whole.0
     }
 }
 
 impl Member {
-    /// Whom limits count as one with a client of this member.
-    fn caller(&self, client: IpAddr) -> Caller {
-        self.tenant.caller.unwrap_or_else(|| client.into())
+    /// What requests of a client of this tenant are counted for.
+    fn quota_key(&self, client: IpAddr) -> QuotaKey {
+        self.tenant.quota_key.unwrap_or_else(|| client.into())
     }
 
-    pub(super) fn held(&self, client: IpAddr) -> Held<'_> {
-        let caller = self.caller(client);
-        let name = self.tenant.caller.is_some().then_some(self.tenant.name.as_str());
-        Held { caller, name, whole: &self.terms.whole.0, part: &self.terms.part.0 }
+    pub(super) fn limit_request(&self, client: IpAddr) -> LimitRequest<'_> {
+        let key = self.quota_key(client);
+        let name = self.tenant.quota_key.is_some().then_some(self.tenant.name.as_str());
+        LimitRequest { key, name, whole: &self.limits.whole.0, share: &self.limits.share.0 }
     }
 }
 
@@ -84,7 +88,7 @@ pub(super) struct Admitted {
     pub(super) principal: Principal,
     /// The staff belong to none and count as anyone.
     pub(super) member: Arc<Member>,
-    pub(super) caller: Caller,
+    pub(super) quota_key: QuotaKey,
 }
 
 /// Lets requests in.
@@ -136,9 +140,12 @@ impl Door {
     pub(super) async fn decodes_today(&self, members: &[&Arc<Member>]) -> Vec<Option<u64>> {
         let Some(limiter) = &self.limiter else { return vec![None; members.len()] };
         // Those of addresses are not counted by the day.
-        let is_counted = |member: &&&Arc<Member>| member.tenant.caller.is_some();
-        let held = members.iter().filter(is_counted).map(|of| of.held(Ipv4Addr::LOCALHOST.into()));
-        let mut used = limiter.decodes_today(&held.collect::<Vec<_>>()).await;
+        let is_counted = |member: &&&Arc<Member>| member.tenant.quota_key.is_some();
+        let requests = members
+            .iter()
+            .filter(is_counted)
+            .map(|of| of.limit_request(Ipv4Addr::LOCALHOST.into()));
+        let mut used = limiter.decodes_today(&requests.collect::<Vec<_>>()).await;
         used.resize(members.len(), None);
         used
     }
@@ -146,8 +153,8 @@ impl Door {
     /// Anyone, by their address.
     pub(super) fn anyone(&self, client: IpAddr) -> Admitted {
         let member = Arc::clone(&self.anonymous);
-        let caller = member.caller(client);
-        Admitted { principal: Principal::ANYONE, member, caller }
+        let quota_key = member.quota_key(client);
+        Admitted { principal: Principal::ANYONE, member, quota_key }
     }
 
     /// Whoever the headers prove to ask, or what is to be waited for to know.
@@ -204,17 +211,17 @@ impl Door {
         }?;
         let member = principal.tenant.and_then(|place| callers.members.get(place));
         let member = Arc::clone(member.unwrap_or(&self.anonymous));
-        let caller = member.caller(client);
-        Ok(Admitted { principal, member, caller })
+        let quota_key = member.quota_key(client);
+        Ok(Admitted { principal, member, quota_key })
     }
 
     fn not_proven(&self, reason: String, record: &Record) -> Failure {
         if let Some(limiter) = &self.limiter {
             let client = record.head().client.into();
-            limiter.failed(client, self.anonymous.terms.whole(), record.began());
+            limiter.failed(client, self.anonymous.limits.whole(), record.began());
         }
         self.metrics.security_event("auth_failed");
-        let detail = "no valid credential: send one API key or token that is valid now, as \
+        let detail = "the request has no valid credential: send one API key or token as \
                       Authorization: Bearer, or the key as X-Api-Key";
         Failure::new(Code::Unauthenticated, detail).because(reason)
     }
@@ -223,18 +230,18 @@ impl Door {
     /// call from there.
     fn check_failures(&self, client: IpAddr, record: &Record) -> Result<(), Failure> {
         let Some(limiter) = &self.limiter else { return Ok(()) };
-        let terms = self.anonymous.terms.whole();
-        let Err(rate) = limiter.may_try(client.into(), terms, record.began()) else {
+        let limits = self.anonymous.limits.whole();
+        let Err(rate) = limiter.may_try(client.into(), limits, record.began()) else {
             return Ok(());
         };
-        let verdict = Verdict { ruling: Ruling::RateLimited, rate, quota: None };
-        let (_, policy) = &self.anonymous.terms.whole;
-        record.trail.steps().allowance = Some(rate::allowance(policy, &verdict));
+        let outcome = LimitOutcome { decision: LimitDecision::RateLimited, rate, quota: None };
+        let (_, policy) = &self.anonymous.limits.whole;
+        record.trail.steps().allowance = Some(rate::allowance(policy, &outcome));
         self.metrics.callers.decided(Decision::RateLimited, Backend::Memory);
-        let detail = "too many calls from your address had no valid credential; Retry-After says \
-                      when one is looked at again";
+        let detail = "too many requests from your address had no valid credential; try again \
+                      after the seconds in Retry-After";
         let failure = Failure::new(Code::RateLimited, detail);
-        Err(Failure { retry_after: Some(verdict.rate.retry_after), ..failure })
+        Err(Failure { retry_after: Some(outcome.rate.retry_after), ..failure })
     }
 
     /// Lets a request pass or not, if that can be said at once, and notes on its record what
@@ -246,8 +253,9 @@ impl Door {
     ) -> Option<Result<(), Failure>> {
         let Some(limiter) = &self.limiter else { return Some(Ok(())) };
         let Head { client, is_decode, .. } = *record.head();
-        let ruled = limiter.decide_now(admitted.member.held(client), is_decode, record.began())?;
-        Some(self.ruled(ruled, admitted, record))
+        let counted =
+            limiter.decide_now(admitted.member.limit_request(client), is_decode, record.began())?;
+        Some(self.apply(counted, admitted, record))
     }
 
     /// The same, where others have to be asked.
@@ -258,29 +266,35 @@ impl Door {
     ) -> Result<(), Failure> {
         let Some(limiter) = &self.limiter else { return Ok(()) };
         let Head { client, is_decode, .. } = *record.head();
-        match limiter.decide(admitted.member.held(client), is_decode, record.began()).await {
-            Ok(ruled) => self.ruled(ruled, admitted, record),
+        match limiter.decide(admitted.member.limit_request(client), is_decode, record.began()).await
+        {
+            Ok(counted) => self.apply(counted, admitted, record),
             Err(Unavailable) => {
                 self.metrics.callers.decided(Decision::Unavailable, Backend::Valkey);
-                let detail = "what rate limits and quotas are counted in is down; try again later";
+                let detail = "the store of rate limits and quotas is down; try again later";
                 let failure = Failure::new(Code::QuotaUnavailable, detail);
                 Err(Failure { retry_after: Some(COME_BACK), ..failure })
             }
         }
     }
 
-    fn ruled(&self, ruled: Ruled, admitted: &Admitted, record: &Record) -> Result<(), Failure> {
-        let Ruled { verdict, backend, by_part } = ruled;
-        let Agreed { whole, part } = &admitted.member.terms;
-        let (_, policy) = if by_part { part } else { whole };
-        record.trail.steps().allowance = Some(rate::allowance(policy, &verdict));
-        let decision = match verdict.ruling {
-            Ruling::Allowed => Decision::Allowed,
-            Ruling::RateLimited => Decision::RateLimited,
-            Ruling::QuotaExceeded => Decision::QuotaExceeded,
+    fn apply(
+        &self,
+        counted: CountedOutcome,
+        admitted: &Admitted,
+        record: &Record,
+    ) -> Result<(), Failure> {
+        let CountedOutcome { outcome, backend, by_share } = counted;
+        let TenantLimits { whole, share } = &admitted.member.limits;
+        let (_, policy) = if by_share { share } else { whole };
+        record.trail.steps().allowance = Some(rate::allowance(policy, &outcome));
+        let decision = match outcome.decision {
+            LimitDecision::Allowed => Decision::Allowed,
+            LimitDecision::RateLimited => Decision::RateLimited,
+            LimitDecision::QuotaExceeded => Decision::QuotaExceeded,
         };
         self.metrics.callers.decided(decision, backend);
-        rate::refused(&verdict)
+        rate::refused(&outcome)
     }
 }
 

@@ -8,6 +8,7 @@ use super::{
     body::{BodyKind, declared_length, too_large},
     callers::{Admitted, Door, Proof},
     host::{self, AllowedHosts},
+    routes::Route,
     unread,
 };
 use crate::{
@@ -205,11 +206,11 @@ impl Gates {
             (true, false) if self.is_local => return Ok(()),
             _ if admitted.principal.may(action) => return admitted.member.tenant.check_served(),
             (true, false) => {
-                "what is below /admin is for the staff: set auth.mode = \"required\" and show a \
-                 key of theirs, or have server.admin_bind on loopback"
+                "paths below /admin are for staff: set auth.mode = \"required\" and send a staff \
+                 key, or set server.admin_bind to a loopback address"
             }
-            (true, true) => "this is for others of the staff, or for the staff alone",
-            (false, _) => "the staff decodes nothing; use the key of a tenant",
+            (true, true) => "the role of this key does not include this path",
+            (false, _) => "staff keys may not decode: use a key of a tenant",
         };
         self.metrics.security_event("forbidden");
         Err(Failure::new(Code::Forbidden, refused))
@@ -251,15 +252,9 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for GatedFuture<F>
     }
 }
 
-/// What whoever asks for a route must be allowed to; none: anyone may.
+/// What the caller of a request must be allowed to do; `None` if anyone may send it.
 fn needed(head: &Head) -> Option<Action> {
-    match head.route {
-        "/decode" if head.is_decode => Some(Action::Survey),
-        "/admin/usage" => Some(Action::SeeUsage),
-        "/admin/errors" => Some(Action::SeeErrors),
-        route if route.starts_with("/admin/") => Some(Action::Operate),
-        _ => None,
-    }
+    Route::of(head.route)?.needs(head.method)
 }
 
 const TIMEOUT: HeaderName = HeaderName::from_static("x-request-timeout-ms");
@@ -297,7 +292,7 @@ fn cap_in_flight(gates: &Gates, record: &Record) -> Result<(), Failure> {
         return Ok(());
     }
     gates.metrics.shed_in_flight.inc();
-    let detail = "there are more requests in flight than this service takes on";
+    let detail = "the service has more requests in flight than it accepts; try again later";
     Err(Failure {
         retry_after: Some(Duration::from_secs(1)),
         ..Failure::new(Code::Overloaded, detail)

@@ -77,14 +77,14 @@ pub(super) fn check(
     let headers = request.headers();
     if !hosts.contain(named(request.uri(), headers)) {
         metrics.security_event("forbidden");
-        let detail = "this service does not answer to the Host of the request; \
-                      server.allowed_hosts lists the names that it answers to";
+        let detail = "this service does not accept the Host header of the request; \
+                      server.allowed_hosts lists the accepted names";
         return Err(Failure::new(Code::Forbidden, detail));
     }
     let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
     if site.is_some_and(|site| site.eq_ignore_ascii_case(b"cross-site")) {
         metrics.security_event("cross_site");
-        let detail = "a page of another site may not use this service";
+        let detail = "requests from pages of other sites are refused";
         return Err(Failure::new(Code::Forbidden, detail));
     }
     Ok(())

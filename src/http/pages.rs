@@ -5,6 +5,7 @@ use super::{
     Refusal,
     accept::{self, MediaType},
     problem::{Entry, entry},
+    routes::{Listener, ROUTES, Route},
 };
 use crate::failure::{Blame, Code, Failure};
 use axum::{
@@ -17,7 +18,7 @@ use axum::{
     response::{Html, IntoResponse, Response},
 };
 use serde_json::{Value, json};
-use std::fmt::Write;
+use std::{fmt::Write, sync::Arc};
 
 const JSON: MediaType = ("application", "json");
 const HTML: MediaType = ("text", "html");
@@ -25,8 +26,8 @@ const HTML: MediaType = ("text", "html");
 /// What `GET /` of one listener shows.
 pub(super) struct Index {
     about: &'static str,
-    /// Every route of the listener but this one, with what it is for.
-    routes: &'static [(&'static str, &'static str)],
+    /// The routes of the listener, without this page.
+    routes: Vec<&'static Route>,
     /// What the other listener has.
     elsewhere: Option<&'static str>,
     /// A command to try.
@@ -34,68 +35,53 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// The one of the public listener; with `has_admin`, there is an admin listener beside it.
-    pub(super) fn public(has_admin: bool) -> &'static Self {
-        const ROUTES: &[(&str, &str)] = &[
-            ("POST /decode", "decode a document: its URL, or the document itself"),
-            ("GET /health", "whether the process is alive"),
-            ("GET /health/ready", "whether the service accepts requests"),
-            ("GET /problems", "what each problem means and what to do"),
-            ("GET /problems/{code}", "one of them"),
-            ("GET /metrics", "metrics for Prometheus"),
-        ];
-        const ABOUT: &str = "Finds the marked fragments of a document and returns them, bounded, \
-                             in order, and honest about what was cut.";
-        const EXAMPLE: &str = "curl http://127.0.0.1:8080/decode -H 'Content-Type: text/plain' \
-                               --data-binary '{* the secret *}'";
-        const ALONE: Index =
-            Index { about: ABOUT, routes: ROUTES, elsewhere: None, example: Some(EXAMPLE) };
-        const BESIDE_ADMIN: Index = Index {
-            routes: ROUTES.split_at(ROUTES.len() - 1).0,
-            elsewhere: Some(
-                "GET /metrics and everything below /admin are on the admin listener \
-                 (server.admin_bind), and so are GET /health and GET /health/ready.",
-            ),
-            ..ALONE
-        };
-        if has_admin { &BESIDE_ADMIN } else { &ALONE }
-    }
-
-    /// The one of the admin listener.
-    pub(super) fn admin() -> &'static Self {
-        &Self {
-            about: "The admin listener: health, metrics, and what operators look at and change.",
-            routes: &[
-                ("GET /health", "whether the process is alive"),
-                ("GET /health/ready", "whether the service accepts requests"),
-                ("GET /metrics", "metrics for Prometheus"),
-                ("GET /admin/errors", "the last failures with their reasons"),
-                ("GET /admin/config", "the configuration in force, and where each value is from"),
-                ("GET /admin/usage", "what each tenant has used"),
-                ("GET /admin/circuits", "the origins that were asked, and those that are failing"),
-                ("POST /admin/explain", "whether a URL may be fetched, and which rule decides"),
-                ("PUT /admin/log-level", "change the log level for 15 minutes"),
-                ("POST /admin/reload", "read the tenants file again"),
-            ],
-            elsewhere: Some("POST /decode and GET /problems are on the public listener."),
-            example: None,
+    /// The index of a listener; with `has_admin`, there is an admin listener.
+    pub(super) fn new(listener: Listener, has_admin: bool) -> Self {
+        let is_listed = |route: &&Route| route.path != "/" && route.is_on(listener, has_admin);
+        let routes = ROUTES.iter().filter(is_listed).collect();
+        match listener {
+            Listener::Public => Self {
+                about: "Finds the marked fragments of a document and returns them, bounded, in \
+                        order, and honest about what was cut.",
+                routes,
+                elsewhere: has_admin.then_some(
+                    "GET /metrics and everything below /admin are on the admin listener \
+                     (server.admin_bind), and so are GET /health and GET /health/ready.",
+                ),
+                example: Some(
+                    "curl http://127.0.0.1:8080/decode -H 'Content-Type: text/plain' \
+                     --data-binary '{* the secret *}'",
+                ),
+            },
+            Listener::Admin => Self {
+                about: "The admin listener: health, metrics, and what operators look at and \
+                        change.",
+                routes,
+                elsewhere: Some("POST /decode and GET /problems are on the public listener."),
+                example: None,
+            },
         }
     }
 }
 
 /// What this listener is and which routes it has.
 pub(super) async fn index(
-    State(index): State<&'static Index>,
+    State(index): State<Arc<Index>>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let Index { about, routes, elsewhere, example } = index;
+    let Index { about, routes, elsewhere, example } = &*index;
     if !accept::best(&headers, &[(JSON, false), (HTML, true)])? {
-        let routes = routes.iter().map(|(route, about)| json!({ "route": route, "about": about }));
+        let listed = |route: &&Route| {
+            json!({
+                "route": format!("{} {}", route.method, route.path),
+                "about": route.purpose,
+            })
+        };
         let mut shown = json!({
             "name": "blueprint-decoder",
             "version": env!("CARGO_PKG_VERSION"),
             "about": about,
-            "routes": routes.collect::<Vec<_>>(),
+            "routes": routes.iter().map(listed).collect::<Vec<_>>(),
         });
         if let Some(elsewhere) = elsewhere {
             shown["elsewhere"] = json!(elsewhere);
@@ -103,12 +89,12 @@ pub(super) async fn index(
         return Ok(Json(shown).into_response());
     }
     let mut body = format!("<p>{about}</p>\n<dl>\n");
-    for (route, about) in *routes {
-        let shown = match route.strip_prefix("GET ").filter(|path| !path.contains('{')) {
-            Some(path) => format!("<a href=\"{path}\">{route}</a>"),
-            None => (*route).to_owned(),
+    for Route { method, path, purpose, .. } in routes {
+        let shown = match *method == "GET" && !path.contains('{') {
+            true => format!("<a href=\"{path}\">{method} {path}</a>"),
+            false => format!("{method} {path}"),
         };
-        let _ = writeln!(body, "<dt><code>{shown}</code></dt><dd>{about}</dd>");
+        let _ = writeln!(body, "<dt><code>{shown}</code></dt><dd>{purpose}</dd>");
     }
     body.push_str("</dl>");
     if let Some(elsewhere) = elsewhere {

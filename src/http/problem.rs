@@ -1,4 +1,4 @@
-//! From failures to problems (RFC 9457): the one place where a code gets a status.
+//! Turns failures into problem responses (RFC 9457). The only place where a code gets a status.
 
 use super::rate;
 use crate::{
@@ -15,7 +15,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-/// What a code is, for whoever meets it.
+/// What a client is told about a code.
 pub(super) struct Entry {
     pub(super) code: Code,
     pub(super) status: StatusCode,
@@ -26,169 +26,165 @@ pub(super) struct Entry {
     pub(super) advice: &'static str,
 }
 
-/// The entry of a code. Exhaustive: a new code has no other way out.
+/// The entry of a code. The match is exhaustive, so a new code must get an entry here.
 pub(super) const fn entry(code: Code) -> Entry {
     use StatusCode as S;
     let (status, title, retryable, advice) = match code {
         Code::MalformedJson => (
             S::BAD_REQUEST,
-            "The body is not JSON",
+            "Malformed JSON",
             false,
-            "Send one JSON object in UTF-8, or the document itself as text/plain.",
+            "Send one JSON object in UTF-8, or send the document itself as text/plain.",
         ),
         Code::InvalidRequest => (
             S::UNPROCESSABLE_ENTITY,
-            "The request says what cannot be",
+            "Invalid request",
             false,
-            "The member errors names every fault and what would be right.",
+            "The list errors names every fault and what is expected instead.",
         ),
         Code::UnsupportedMediaType => (
             S::UNSUPPORTED_MEDIA_TYPE,
-            "The type of the request is not read here",
+            "Unsupported media type",
             false,
-            "Send application/json with source or content, or the document itself as text/* or \
-             application/octet-stream, unpacked.",
+            "Send application/json with source or content, or send the document itself as text/* or \
+             application/octet-stream, without Content-Encoding.",
         ),
         Code::NotAcceptable => (
             S::NOT_ACCEPTABLE,
-            "No form of answer is acceptable to you",
+            "No acceptable response format",
             false,
-            "Accept application/json, application/x-ndjson or text/plain.",
+            "Send an Accept header with application/json, application/x-ndjson or text/plain.",
         ),
         Code::RequestTooLarge => (
             S::PAYLOAD_TOO_LARGE,
-            "The request is too large",
+            "Request too large",
             false,
-            "A JSON body has at most limits.max_request_bytes, a document \
-             limits.max_document_bytes. For a document, allow_partial returns what is found up to \
-             there.",
+            "Send a smaller body: limits.max_request_bytes bounds JSON, limits.max_document_bytes a \
+             document. With allow_partial=true, a document is decoded up to its limit.",
         ),
         Code::RequestTimeout => (
             S::REQUEST_TIMEOUT,
-            "The request did not arrive in time",
+            "Request timed out",
             true,
-            "Send the body faster, or less of it.",
+            "Send the body faster, or send a smaller one.",
         ),
         Code::Unauthenticated => (
             S::UNAUTHORIZED,
-            "Nobody valid asks",
+            "Authentication required",
             false,
-            "Send Authorization: Bearer with an API key or a token that is valid now, or the key \
-             as X-Api-Key; one of them, once. The operator makes keys.",
+            "Send exactly one credential: a valid API key or token as Authorization: Bearer, or the \
+             key as X-Api-Key. The operator issues keys.",
         ),
         Code::Forbidden => (
             S::FORBIDDEN,
-            "This is not allowed",
+            "Not allowed",
             false,
-            "The detail says what is not: something that the role of the key does not include, a \
-             tenant that is disabled, another Host than this service's, or a page of another site.",
+            "The detail says why: the role of the key does not include it, the tenant is disabled, \
+             the Host header is not one of this service, or the request comes from a page of \
+             another site.",
         ),
-        Code::NotFound => {
-            (S::NOT_FOUND, "There is nothing here", false, "GET / says what there is.")
-        }
+        Code::NotFound => (S::NOT_FOUND, "Not found", false, "GET / lists the routes."),
         Code::MethodNotAllowed => (
             S::METHOD_NOT_ALLOWED,
-            "There is something here, but not for this method",
+            "Method not allowed",
             false,
-            "The header Allow names the methods.",
+            "The Allow header lists the methods of this path.",
         ),
         Code::RateLimited => (
             S::TOO_MANY_REQUESTS,
-            "You call more often than you may",
+            "Rate limit exceeded",
             true,
-            "Wait as long as Retry-After says. The header RateLimit-Policy says how many calls \
-             (q) may be made in how many seconds (w); RateLimit how many (r) may still be made \
-             within the next seconds (t).",
+            "Wait for the seconds in Retry-After. RateLimit-Policy tells how many requests (q) are \
+             allowed in how many seconds (w); RateLimit tells how many (r) are left for the next \
+             seconds (t).",
         ),
         Code::QuotaExceeded => (
             S::TOO_MANY_REQUESTS,
-            "The decodes of the day are used up",
+            "Daily quota exceeded",
             true,
-            "Wait as long as Retry-After says: until the next day begins in UTC.",
+            "Wait for the seconds in Retry-After: the quota is renewed at midnight UTC.",
         ),
         Code::SourceDenied => (
             S::FORBIDDEN,
-            "The policy does not allow this source",
+            "Source not allowed by policy",
             false,
-            "Only what the operator has allowed is fetched: https unless a rule says otherwise, \
-             no address that is not public. Ask the operator for a rule.",
+            "The service fetches only what a rule of the operator allows: https unless the rule \
+             says otherwise, and only from public addresses. Ask the operator for a rule.",
         ),
         Code::SourceNotFound => {
-            (S::FAILED_DEPENDENCY, "The source has no such document", false, "Check the URL.")
+            (S::FAILED_DEPENDENCY, "Document not found at the source", false, "Check the URL.")
         }
         Code::SourceRejected => (
             S::FAILED_DEPENDENCY,
-            "The source refused to serve the document",
+            "Access refused by the source",
             false,
-            "The document may need an authorization, which the operator gives to a rule.",
+            "The document may need a credential; ask the operator to add one to the rule.",
         ),
         Code::SourceFailed => (
             S::FAILED_DEPENDENCY,
-            "The source could not serve the document",
+            "The source failed",
             true,
-            "Try again later. If it goes on, ask whoever runs the source.",
+            "Try again later. If it keeps failing, ask the operator of the source.",
         ),
-        Code::SourceTimeout => (
-            S::FAILED_DEPENDENCY,
-            "The source did not serve the document in time",
-            true,
-            "Try again later.",
-        ),
+        Code::SourceTimeout => {
+            (S::FAILED_DEPENDENCY, "The source timed out", true, "Try again later.")
+        }
         Code::CircuitOpen => (
             S::FAILED_DEPENDENCY,
-            "The source fails and is left alone for a while",
+            "Circuit open: the source keeps failing",
             true,
-            "Wait as long as Retry-After says and try again. Nothing was asked of that host.",
+            "Wait for the seconds in Retry-After, then try again. No request was sent to the source.",
         ),
         Code::DocumentTooLarge => (
             S::FAILED_DEPENDENCY,
-            "The document is too large",
+            "Document too large",
             false,
-            "A document has at most limits.max_document_bytes, unpacked; allow_partial returns \
-             what is found up to there.",
+            "limits.max_document_bytes bounds a document after decompression. With \
+             allow_partial=true, it is decoded up to that limit.",
         ),
         Code::UnsupportedDocument => (
             S::FAILED_DEPENDENCY,
-            "The document is none that is scanned",
+            "Unsupported document type",
             false,
-            "The detail says whether its type, its packing or its charset is the reason. Of a \
-             document that was handed over, it is the caller's affair (status 415).",
+            "The detail says whether the reason is its type, its Content-Encoding or its charset. \
+             For a document that you send yourself, the status is 415.",
         ),
         Code::DeadlineExceeded => (
             S::GATEWAY_TIMEOUT,
-            "Your deadline has passed",
+            "Deadline exceeded",
             true,
-            "Give more time in X-Request-Timeout-Ms.",
+            "Allow more time in X-Request-Timeout-Ms.",
         ),
         Code::ServiceTimeout => (
             S::GATEWAY_TIMEOUT,
-            "The service did not finish in time",
+            "Service timed out",
             true,
-            "Try again later; the operator sees it.",
+            "Try again later. The operator can see this error.",
         ),
         Code::Overloaded => (
             S::SERVICE_UNAVAILABLE,
-            "The service has more to do than it takes on",
+            "Service overloaded",
             true,
-            "Wait as long as Retry-After says and try again.",
+            "Wait for the seconds in Retry-After, then try again.",
         ),
         Code::ShuttingDown => (
             S::SERVICE_UNAVAILABLE,
-            "The service is shutting down",
+            "Service shutting down",
             true,
-            "Try again: another instance answers, or this one when it is back.",
+            "Try again: another instance will answer, or this one after its restart.",
         ),
         Code::QuotaUnavailable => (
             S::SERVICE_UNAVAILABLE,
-            "Nobody can say whether you may",
+            "Rate limits cannot be checked right now",
             true,
-            "Try again: what limits are counted in is down, and the operator sees it.",
+            "Try again later: the store of rate limits and quotas is down. The operator can see this \
+             error.",
         ),
         Code::Internal => (
             S::INTERNAL_SERVER_ERROR,
-            "Something went wrong within the service",
+            "Internal error",
             false,
-            "Report it with the request id.",
+            "Report it to the operator with the request id.",
         ),
     };
     Entry { code, status, title, retryable, advice }

@@ -2,7 +2,7 @@
 
 use crate::{
     failure::{Code, Failure},
-    limit::{Ruling, Terms, Verdict},
+    rate_limit::{CallerLimits, LimitDecision, LimitOutcome},
     telemetry::Allowance,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
@@ -15,11 +15,11 @@ const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const DAY: u64 = 24 * 60 * 60;
 
 /// What someone is held to, for them.
-pub(super) fn policy(terms: &Terms) -> Bytes {
+pub(super) fn policy(limits: &CallerLimits) -> Bytes {
     // A longer window is a lower rate: rounded, it promises too little.
-    let (burst, window) = (terms.rate.burst(), seconds(terms.rate.window()));
+    let (burst, window) = (limits.rate.burst(), seconds(limits.rate.window()));
     let requests = format!("\"requests\";q={burst};w={window}");
-    match terms.decodes_per_day {
+    match limits.decodes_per_day {
         Some(decodes) => format!("{requests}, \"decodes\";q={decodes};w={DAY}").into(),
         None => requests.into(),
     }
@@ -27,9 +27,9 @@ pub(super) fn policy(terms: &Terms) -> Bytes {
 
 /// What is left of it, and when there is more: where nothing is left, the time until the next
 /// request may pass, which is also that of `Retry-After`; else the time until a whole burst may.
-pub(super) fn allowance(policy: &Bytes, verdict: &Verdict) -> Allowance {
-    let Verdict { rate, quota, .. } = verdict;
-    let more_in = if rate.remaining == 0 { rate.retry_after } else { rate.rest_in };
+pub(super) fn allowance(policy: &Bytes, outcome: &LimitOutcome) -> Allowance {
+    let LimitOutcome { rate, quota, .. } = outcome;
+    let more_in = if rate.remaining == 0 { rate.retry_after } else { rate.full_in };
     Allowance {
         policy: policy.clone(),
         requests: (rate.remaining, more_in),
@@ -37,20 +37,20 @@ pub(super) fn allowance(policy: &Bytes, verdict: &Verdict) -> Allowance {
     }
 }
 
-/// The no of a verdict, if it is one.
-pub(super) fn refused(verdict: &Verdict) -> Result<(), Failure> {
-    let (code, detail, retry_after) = match verdict.ruling {
-        Ruling::Allowed => return Ok(()),
-        Ruling::RateLimited => {
+/// The no of a outcome, if it is one.
+pub(super) fn refused(outcome: &LimitOutcome) -> Result<(), Failure> {
+    let (code, detail, retry_after) = match outcome.decision {
+        LimitDecision::Allowed => return Ok(()),
+        LimitDecision::RateLimited => {
             let detail = "you have called more often than you may; the headers RateLimit-Policy \
                           and RateLimit say how often that is, and Retry-After when the next call \
                           passes";
-            (Code::RateLimited, detail, verdict.rate.retry_after)
+            (Code::RateLimited, detail, outcome.rate.retry_after)
         }
-        Ruling::QuotaExceeded => {
+        LimitDecision::QuotaExceeded => {
             let detail = "you have had all the decodes of this day (UTC); Retry-After says when \
                           the next one begins";
-            let renewed_in = verdict.quota.map(|quota| quota.renewed_in).unwrap_or_default();
+            let renewed_in = outcome.quota.map(|quota| quota.renewed_in).unwrap_or_default();
             (Code::QuotaExceeded, detail, renewed_in)
         }
     };
@@ -129,32 +129,33 @@ impl FromBehind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limit::{Gcra, Now, Used};
+    use crate::rate_limit::{Gcra, Now, Usage};
     use proptest::prelude::*;
 
     #[test]
     fn headers_round_to_the_safe_side() {
-        let mut terms = Terms { rate: Gcra::new(7, 3), decodes_per_day: None };
-        let check = |terms: &Terms, requests, decodes, policy_told: &str, limit_told: &str| {
-            let mut headers = HeaderMap::new();
-            tell(Allowance { policy: policy(terms), requests, decodes }, &mut headers);
-            assert_eq!(
-                (&headers[POLICY], &headers[LIMIT]),
-                (
-                    &HeaderValue::from_str(policy_told).unwrap(),
-                    &HeaderValue::from_str(limit_told).unwrap()
-                )
-            );
-        };
+        let mut limits = CallerLimits { rate: Gcra::new(7, 3), decodes_per_day: None };
+        let check =
+            |limits: &CallerLimits, requests, decodes, policy_told: &str, limit_told: &str| {
+                let mut headers = HeaderMap::new();
+                tell(Allowance { policy: policy(limits), requests, decodes }, &mut headers);
+                assert_eq!(
+                    (&headers[POLICY], &headers[LIMIT]),
+                    (
+                        &HeaderValue::from_str(policy_told).unwrap(),
+                        &HeaderValue::from_str(limit_told).unwrap()
+                    )
+                );
+            };
         let (short, long) = (Duration::from_millis(1001), Duration::from_secs(10));
 
         // Three in 25.7 seconds.
         let three = "\"requests\";q=3;w=26";
-        check(&terms, (u64::MAX, short), None, three, "\"requests\";r=18446744073709551615;t=2");
-        check(&terms, (0, long), None, three, "\"requests\";r=0;t=10");
-        terms.decodes_per_day = Some(1000);
+        check(&limits, (u64::MAX, short), None, three, "\"requests\";r=18446744073709551615;t=2");
+        check(&limits, (0, long), None, three, "\"requests\";r=0;t=10");
+        limits.decodes_per_day = Some(1000);
         check(
-            &terms,
+            &limits,
             (1, short),
             Some((999, Duration::from_millis(86_399_001))),
             "\"requests\";q=3;w=26, \"decodes\";q=1000;w=86400",
@@ -177,24 +178,24 @@ mod tests {
             burst in 1u64..50,
             waits in proptest::collection::vec(prop_oneof![Just(0), 0u64..2_000_000_000], 1..200),
         ) {
-            let terms = Terms { rate: Gcra::new(rate, burst), decodes_per_day: None };
-            let (mut used, mut nanoseconds) = (Used::default(), 0);
-            let policy = policy(&terms);
+            let limits = CallerLimits { rate: Gcra::new(rate, burst), decodes_per_day: None };
+            let (mut used, mut nanoseconds) = (Usage::default(), 0);
+            let policy = policy(&limits);
             for wait in waits {
                 nanoseconds += wait;
                 let now = Now { monotonic: nanoseconds, since_epoch: Duration::ZERO };
-                let verdict = terms.decide(&mut used, false, now);
+                let outcome = limits.decide(&mut used, false, now);
                 let mut headers = HeaderMap::new();
-                tell(allowance(&policy, &verdict), &mut headers);
+                tell(allowance(&policy, &outcome), &mut headers);
                 let limit = headers[LIMIT].to_str().unwrap();
                 let Some(told) = limit.strip_prefix("\"requests\";r=0;t=") else { continue };
                 let told: u64 = told.parse().unwrap();
-                if let Err(Failure { retry_after, .. }) = refused(&verdict) {
+                if let Err(Failure { retry_after, .. }) = refused(&outcome) {
                     prop_assert_eq!(retry_after.map(seconds), Some(told));
                 }
                 nanoseconds += told * 1_000_000_000;
                 let now = Now { monotonic: nanoseconds, since_epoch: Duration::ZERO };
-                prop_assert_eq!(terms.decide(&mut used, false, now).ruling, Ruling::Allowed);
+                prop_assert_eq!(limits.decide(&mut used, false, now).decision, LimitDecision::Allowed);
             }
         }
     }

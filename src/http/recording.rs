@@ -5,12 +5,13 @@ use super::{
     Gates,
     connection::{Pace, Peer, Reader},
     problem, rate,
+    routes::{Kind, Route},
     unread::{Discarded, Draining},
 };
 use crate::{
     failure::Failure,
     identity::Proxies,
-    telemetry::{Ending, Head, Record},
+    telemetry::{Ending, Head, Record, method_label},
 };
 use axum::{
     body::{Body, Bytes, HttpBody},
@@ -94,23 +95,19 @@ fn head(request: &Request, peer: Option<IpAddr>, proxies: &Proxies) -> Head {
     let forwarded = request.headers().get_all(FORWARDED).iter().map(HeaderValue::as_bytes);
     // Without a connection, as in tests, there is nobody.
     let peer = peer.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
-    let route = request.extensions().get::<MatchedPath>().map_or("none", route_label);
-    let method = method_label(request.method());
+    let path = request.extensions().get::<MatchedPath>();
+    let route = path.and_then(|path| Route::of(path.as_str()));
+    let method = method_label(request.method().as_str());
+    let is = |kind| route.is_some_and(|route| route.kind == kind);
     Head {
         request_id: request_id(request.headers()),
         client: proxies.client(peer, forwarded),
         trace_id: trace_id(request.headers()),
         method,
-        route,
-        is_decode: route == "/decode" && method == "POST",
-        is_probe: matches!(route, "/metrics" | "/health" | "/health/ready"),
+        route: route.map_or("none", |route| route.path),
+        is_decode: route.is_some_and(|route| route.kind == Kind::Decode && route.method == method),
+        is_probe: is(Kind::Probe) || is(Kind::Metrics),
     }
-}
-
-/// The label of a route is its path as the router has it, which is made at the start.
-fn route_label(path: &MatchedPath) -> &'static str {
-    let labels = super::ROUTES.iter().map(|labels| labels.route);
-    labels.into_iter().find(|label| *label == path.as_str()).unwrap_or("none")
 }
 
 /// The caller's id, if it is a fit one, else a new one.
@@ -357,22 +354,6 @@ impl Drop for RecordedBody {
         if self.has_left() {
             self.guard.record.close(Ending::Complete);
         }
-    }
-}
-
-/// What a standard method is called in metrics; all others are one.
-fn method_label(method: &Method) -> &'static str {
-    match method.as_str() {
-        "GET" => "GET",
-        "HEAD" => "HEAD",
-        "POST" => "POST",
-        "PUT" => "PUT",
-        "DELETE" => "DELETE",
-        "CONNECT" => "CONNECT",
-        "OPTIONS" => "OPTIONS",
-        "TRACE" => "TRACE",
-        "PATCH" => "PATCH",
-        _ => "other",
     }
 }
 

@@ -36,7 +36,7 @@ pub(super) async fn usage(State(door): State<Arc<Door>>) -> Response {
 }
 
 fn of_tenant(member: &Member, today: Option<u64>) -> Value {
-    let terms = member.terms.whole();
+    let terms = member.limits.whole();
     let decodes = Outcome::ALL.map(|outcome| (outcome.as_str(), member.counted.decodes(outcome)));
     json!({
         "tenant": member.tenant.name,

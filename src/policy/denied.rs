@@ -49,8 +49,8 @@ impl Denied {
     }
 
     pub(super) fn address(reason: String) -> Self {
-        let detail = "the host leads to an address that may not be fetched from: use a source \
-                      with a public address, or ask the operator to permit this one";
+        let detail = "the host resolves to an address that must not be fetched from: use a \
+                      source with a public address, or ask the operator to permit this one";
         Self::new(DeniedKind::Address, detail, reason)
     }
 }

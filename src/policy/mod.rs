@@ -167,7 +167,7 @@ impl Blocked {
 
 /// The operator has blocked the host.
 fn blocked(shown: String) -> Denied {
-    let detail = "nothing is fetched from this host at present: the operator has blocked it";
+    let detail = "the operator has blocked this host";
     Denied::new(DeniedKind::Host, detail.to_owned(), format!("one of blocked_hosts: {shown}"))
 }
 
@@ -230,7 +230,7 @@ fn not_allowed(kind: DeniedKind, source: &Source, others: &[(usize, &NamedRule)]
     if kind == DeniedKind::Path
         && let Some((_, named)) = others.iter().find(begins)
     {
-        let detail = "this path is not allowed here: some servers would read it as a path outside \
+        let detail = "no rule allows this path: some servers would read it as a path outside \
                       the allowed one; write it without control characters, full-width dots, and \
                       `..` in any encoding";
         let shown = without_secrets(&source.url);
@@ -240,11 +240,11 @@ fn not_allowed(kind: DeniedKind, source: &Source, others: &[(usize, &NamedRule)]
     let scheme = if source.url.scheme() == "http" { "https" } else { "http" };
     let (what, instead) = match kind {
         DeniedKind::Scheme => (source.url.scheme(), format!("begin the URL with {scheme}://")),
-        DeniedKind::Port => ("this port", "use one that is allowed, or leave it out".to_owned()),
-        DeniedKind::Path => ("this path", "use one below a path that is allowed".to_owned()),
-        _ => ("this host", "use one that is allowed".to_owned()),
+        DeniedKind::Port => ("this port", "use an allowed port, or leave it out".to_owned()),
+        DeniedKind::Path => ("this path", "use a path below an allowed one".to_owned()),
+        _ => ("this host", "use an allowed host".to_owned()),
     };
-    let detail = format!("{what} is not allowed here: {instead}, or ask the operator for a rule");
+    let detail = format!("no rule allows {what}: {instead}, or ask the operator for a rule");
     let names: Vec<&str> = others.iter().map(|(_, named)| named.name.as_str()).collect();
     let whose = match kind {
         DeniedKind::Port | DeniedKind::Path => names.join(", "),

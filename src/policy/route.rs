@@ -91,7 +91,7 @@ impl Route {
 
     /// What is denied where it redirects to.
     fn there(&self, denied: Denied) -> Denied {
-        let detail = format!("the source redirects, and there {}", denied.detail);
+        let detail = format!("the source redirects, and then {}", denied.detail);
         Denied::new(denied.kind, detail, self.after_hops(&denied.reason))
     }
 

@@ -52,12 +52,13 @@ impl Source {
 struct Fault(&'static str);
 
 const WHITE: Fault =
-    Fault("a URL has no white space and no control characters: percent-encode them");
-const BACKSLASH: Fault = Fault("a URL has no backslashes: write slashes, or percent-encode them");
-const NO_URL: Fault = Fault("this is no absolute URL: begin with https:// and a host");
+    Fault("a URL must not contain white space or control characters: percent-encode them");
+const BACKSLASH: Fault =
+    Fault("a URL must not contain backslashes: write slashes, or percent-encode them");
+const NO_URL: Fault = Fault("this is not an absolute URL: begin with https:// and a host");
 const NO_HOST: Fault = Fault("the URL has no host: write https://, a host and a path");
 const BAD_HOST: Fault = Fault("the host of the URL is neither a valid DNS name nor an address");
-const BAD_PORT: Fault = Fault("the port of a URL is a number from 1 to 65535");
+const BAD_PORT: Fault = Fault("the port of a URL must be a number from 1 to 65535");
 
 impl Fault {
     fn denied(&self) -> Denied {
@@ -86,7 +87,7 @@ fn check_authority(text: &str) -> Result<(), Denied> {
     let (scheme, rest) = text.split_once(':').ok_or_else(|| NO_URL.denied())?;
     let scheme = Some(scheme).filter(is_scheme).ok_or_else(|| NO_URL.denied())?;
     if !["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
-        let detail = "only documents at https URLs are fetched: begin with https://";
+        let detail = "only https URLs are fetched: begin with https://";
         let reason = "the scheme is neither https nor http";
         return Err(Denied::new(DeniedKind::Scheme, detail, reason));
     }
@@ -95,7 +96,8 @@ fn check_authority(text: &str) -> Result<(), Denied> {
     match authority {
         "" => Err(NO_HOST.denied()),
         _ if authority.contains('@') => {
-            let detail = "a URL has no user and no password: leave out everything up to the @";
+            let detail =
+                "a URL must not contain a user or a password: leave out everything up to the @";
             Err(Denied::new(DeniedKind::Userinfo, detail, detail))
         }
         _ => Ok(()),

@@ -24,7 +24,7 @@ impl Charset {
 
 impl fmt::Display for UnknownCharset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the charset is none that the Encoding Standard can decode")
+        f.write_str("the charset is not one of the Encoding Standard")
     }
 }
 

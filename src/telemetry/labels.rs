@@ -82,13 +82,36 @@ pub enum Backend {
     Valkey,
 }
 
-/// What a route can answer: its label, and the statuses by method.
+/// The labels of one route: every method with every status that it can answer.
 #[derive(Debug, Clone, Copy)]
 pub struct RouteLabels {
     /// The `route` label.
     pub route: &'static str,
-    /// Methods with the statuses that each can have.
-    pub answers: &'static [(&'static str, &'static [u16])],
+    /// The method that it has. A route with `GET` also has `HEAD`.
+    pub method: &'static str,
+    /// The statuses of that method.
+    pub answers: &'static [u16],
+    /// The statuses of all other methods.
+    pub refused: &'static [u16],
+}
+
+impl RouteLabels {
+    /// Each method with its statuses.
+    pub(super) fn by_method(self) -> impl Iterator<Item = (&'static str, &'static [u16])> {
+        METHODS.into_iter().map(move |method| {
+            let is_own = method == self.method || (method, self.method) == ("HEAD", "GET");
+            (method, if is_own { self.answers } else { self.refused })
+        })
+    }
+}
+
+/// The `method` labels: the standard methods, and one for all others.
+const METHODS: [&str; 10] =
+    ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "other"];
+
+/// The `method` label of a method.
+pub fn method_label(method: &str) -> &'static str {
+    METHODS.into_iter().find(|label| *label == method).unwrap_or("other")
 }
 
 /// The decodes that run at once.

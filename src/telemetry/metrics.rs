@@ -326,10 +326,10 @@ impl Metrics {
 
 impl RouteMetrics {
     fn new(labels: &RouteLabels, requests: &IntCounterVec, duration: &HistogramVec) -> Self {
-        let RouteLabels { route, answers } = *labels;
-        let pairs = answers
-            .iter()
-            .flat_map(|(method, statuses)| statuses.iter().map(|status| (*method, *status)));
+        let route = labels.route;
+        let pairs = labels
+            .by_method()
+            .flat_map(|(method, statuses)| statuses.iter().map(move |status| (method, *status)));
         let child = |(method, status): (&'static str, u16)| {
             let counter = requests.with_label_values(&[method, route, &status.to_string()]);
             (method, status, counter)

@@ -21,7 +21,9 @@ mod trail;
 mod writer;
 
 pub use callers::{ANONYMOUS, CallerMetrics, TenantMetrics};
-pub use labels::{Backend, Decision, FetchResult, Input, Phase, PoolKind, Retry, RouteLabels};
+pub use labels::{
+    Backend, Decision, FetchResult, Input, Phase, PoolKind, Retry, RouteLabels, method_label,
+};
 pub use levels::{FOR as LEVELS_LAST, Levels};
 pub use log::rfc3339;
 pub use metrics::Metrics;

@@ -121,10 +121,10 @@ async fn no_sentence_of_a_failure_stands_there_twice() {
     };
     check(
         "./x",
-        "invalid_request: --source: this is no absolute URL: begin with https:// and a host",
+        "invalid_request: --source: this is not an absolute URL: begin with https:// and a host",
     )
     .await;
-    let userinfo = "a URL has no user and no password: leave out everything up to the @";
+    let userinfo = "a URL must not contain a user or a password: leave out everything up to the @";
     check("https://u:p@source.test/", &format!("source_denied: {userinfo}")).await;
     let around = format!("redirect 2, of {location}: the source redirects in a circle");
     check(&location, &format!("source_denied: {around}")).await;

@@ -13,7 +13,7 @@ use crate::support::{
 use blueprint_decoder::{
     app::{self, Listeners, Signals},
     config::Config,
-    http::ROUTES,
+    http,
     telemetry::{
         LineWriter, Metrics,
         log::{self, Format},
@@ -167,7 +167,7 @@ async fn no_task_is_left() {
            [rate_limit]\nenabled = false\n[server.shutdown]\nnotice = \"0s\"\n";
     std::fs::write(file.path(), config).expect("written");
     let loaded = Config::load(Some(file.path()), [], &[]).expect("a configuration");
-    let metrics = Arc::new(Metrics::new(ROUTES).expect("metrics"));
+    let metrics = Arc::new(Metrics::new(&http::labels()).expect("metrics"));
     let listeners = Listeners::bind(&loaded.config).expect("a port");
     let address = listeners.public.local_addr().expect("bound");
     let (stop, stopped) = oneshot::channel::<()>();

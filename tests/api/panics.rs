@@ -12,11 +12,11 @@ use blueprint_decoder::{
     config::Config,
     failure::{Code, Failure},
     http::{
-        self, Agreed, AllowedHosts, Callers, Door, Gates, Grants, Member, ROUTES, Readiness,
-        Refusal, Server,
+        self, AllowedHosts, Callers, Door, Gates, Grants, Member, Readiness, Refusal, Server,
+        TenantLimits,
     },
     identity::{Keyring, Proxies},
-    limit::{Gcra, Terms},
+    rate_limit::{CallerLimits, Gcra},
     telemetry::{
         LineWriter, Metrics, Recent,
         log::{self, Format},
@@ -108,9 +108,9 @@ fn open_door(metrics: &Arc<Metrics>) -> Door {
     let config = Config::load(None, [], &[]).expect("the defaults").config;
     let decoder = app::decoder(&config, Vec::new(), Arc::clone(metrics)).expect("a decoder");
     let tenant = app::anonymous(&decoder, 1 << 20).expect("a tenant");
-    let terms = Terms { rate: Gcra::new(1, 1), decodes_per_day: None };
+    let limits = CallerLimits { rate: Gcra::new(1, 1), decodes_per_day: None };
     let counted = Arc::clone(&metrics.callers.anonymous);
-    let anonymous = Arc::new(Member { tenant, terms: Agreed::new(terms, 1), counted });
+    let anonymous = Arc::new(Member { tenant, limits: TenantLimits::new(limits, 1), counted });
     let nobody = Callers { keyring: Keyring::default(), members: Vec::new() };
     Door::new(false, nobody, anonymous, None, None, Arc::clone(metrics))
 }
@@ -118,7 +118,8 @@ fn open_door(metrics: &Arc<Metrics>) -> Door {
 /// Serves a router behind the layers of the service.
 async fn serve(routes: Router) -> Served {
     logging();
-    let (metrics, recent) = (Arc::new(Metrics::new(ROUTES).expect("metrics")), Arc::default());
+    let (metrics, recent) =
+        (Arc::new(Metrics::new(&http::labels()).expect("metrics")), Arc::default());
     let readiness = Readiness::new(Arc::clone(&metrics));
     readiness.set_serving(true);
     let gates = Arc::new(Gates {

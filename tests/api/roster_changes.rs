@@ -11,11 +11,12 @@ use blueprint_decoder::{
     config::Config,
     decode::{Decoder, Switch, TenantSettings},
     http::{
-        self, Agreed, AllowedHosts, Callers, Decoding, Door, Gates, Member, Public, ROUTES,
-        Readiness, RequestLimits,
+        self, AllowedHosts, Callers, Decoding, Door, Gates, Member, Public, Readiness,
+        RequestLimits, TenantLimits,
     },
     identity::{KeyEntry, Keyring, NewKey, Proxies, Role, Roster, TenantEntry},
-    limit::{Caller, Gcra, Terms},
+    quota_key::QuotaKey,
+    rate_limit::{CallerLimits, Gcra},
     scan::{Marker, MarkerPair, Options, Pairs},
     telemetry::Metrics,
 };
@@ -40,16 +41,16 @@ fn member(decoder: &Decoder, metrics: &Metrics, number: u32) -> Arc<Member> {
     let pair = MarkerPair { start: marker(start), end: marker(end) };
     let settings = TenantSettings {
         name: name.to_owned(),
-        caller: Some(Caller::Tenant(number)),
+        quota_key: Some(QuotaKey::Tenant(number)),
         switch: Switch::default(),
         markers: Some(Pairs::new(vec![pair]).expect("pairs")),
         max_document_bytes: 1024,
         allow: None,
     };
     let tenant = Arc::new(decoder.tenant(settings, None).expect("a tenant"));
-    let terms = Terms { rate: Gcra::new(1, 1), decodes_per_day: None };
+    let limits = CallerLimits { rate: Gcra::new(1, 1), decodes_per_day: None };
     let counted = metrics.callers.tenant(name);
-    Arc::new(Member { tenant, terms: Agreed::new(terms, 1), counted })
+    Arc::new(Member { tenant, limits: TenantLimits::new(limits, 1), counted })
 }
 
 /// The callers as a file has them that names tenants in this order.
@@ -83,15 +84,15 @@ struct Scene {
 }
 
 fn scene() -> Scene {
-    let metrics = Arc::new(Metrics::new(ROUTES).expect("metrics"));
+    let metrics = Arc::new(Metrics::new(&http::labels()).expect("metrics"));
     let config = Config::load(None, [], &[]).expect("the defaults").config;
     let decoder = app::decoder(&config, Vec::new(), Arc::clone(&metrics)).expect("a decoder");
     let members: Vec<_> = (0..2).map(|number| member(&decoder, &metrics, number)).collect();
     let keys: Vec<_> = (0..2).map(|_| NewKey::make().expect("random bytes")).collect();
     let tenant = app::anonymous(&decoder, 1024).expect("a tenant");
-    let terms = Terms { rate: Gcra::new(1, 1), decodes_per_day: None };
+    let limits = CallerLimits { rate: Gcra::new(1, 1), decodes_per_day: None };
     let counted = Arc::clone(&metrics.callers.anonymous);
-    let anonymous = Arc::new(Member { tenant, terms: Agreed::new(terms, 1), counted });
+    let anonymous = Arc::new(Member { tenant, limits: TenantLimits::new(limits, 1), counted });
     let callers = callers(&members, &keys, &[0, 1]);
     let door = Door::new(true, callers, anonymous, None, None, Arc::clone(&metrics));
     let (door, readiness) = (Arc::new(door), Arc::new(Readiness::new(Arc::clone(&metrics))));

@@ -218,7 +218,7 @@ async fn a_viewer_chooses_no_markers_and_no_limits() {
                 fields["output"] = json!(output);
                 let question = Question::of(fields).with(&[("Accept", accept)]);
                 let told = scene.check(403, "forbidden", question).await;
-                assert!(told.text.contains("cannot be chosen"), "{told:?}");
+                assert!(told.text.contains("may not choose"), "{told:?}");
             }
         }
     }

@@ -4,7 +4,7 @@ use super::{super::body::too_large, Entrance};
 use crate::{
     decode::{self, Lending},
     failure::{Failure, Fault, Outcome},
-    limit::Place,
+    overload::Permit,
     telemetry::Trail,
 };
 use axum::body::{Body, Bytes, HttpBody};
@@ -19,7 +19,7 @@ use std::{
 };
 use tokio::time::{Sleep, sleep};
 
-/// Who has sent so much keeps its place while nothing more comes: places bound memory, and of what
+/// Who has sent so much keeps its permit while nothing more comes: permits bound memory, and of what
 /// is lent, there is as much as there are requests in flight.
 const LENT: u64 = 64 * 1024;
 
@@ -39,13 +39,13 @@ impl Arriving {
         Self { body, trail, patience, waiting: None }
     }
 
-    /// The whole body, in one piece, for a decode that may have a place already. One that is
-    /// larger than `without_place` enters for one.
+    /// The whole body, in one piece, for a decode that may have a permit already. One that is
+    /// larger than `without_permit` enters for one.
     pub(super) async fn whole(
         mut self,
         cap: u64,
-        place: &mut Option<Place>,
-        without_place: u64,
+        permit: &mut Option<Permit>,
+        without_permit: u64,
         entrance: &Entrance<'_>,
     ) -> Result<Bytes, Failure> {
         let mut lending = Lending::default();
@@ -55,8 +55,8 @@ impl Arriving {
         loop {
             self.trail.steps().uploading = true;
             let next = poll_fn(|context| Pin::new(&mut self).poll_next(context));
-            let data = match place {
-                Some(_) if length <= LENT => Box::pin(lending.of(place, next)).await,
+            let data = match permit {
+                Some(_) if length <= LENT => Box::pin(lending.wait(permit, next)).await,
                 _ => next.await,
             };
             self.trail.steps().uploading = false;
@@ -65,8 +65,8 @@ impl Arriving {
             if length > cap {
                 return Err(too_large(cap));
             }
-            if place.is_none() && length > without_place {
-                *place = Box::pin(entrance.enter()).await?;
+            if permit.is_none() && length > without_permit {
+                *permit = Box::pin(entrance.enter()).await?;
             }
             if first.is_empty() && all.is_empty() {
                 first = data;
@@ -120,7 +120,7 @@ fn broken(error: &axum::Error) -> Failure {
         });
         cause = beneath.source();
     }
-    let detail = "the body broke off, or its framing is not valid";
+    let detail = "the body ended early, or its framing is not valid";
     let failure = Failure::invalid(vec![Fault::new("", detail)]).because(error.to_string());
     if is_malformed { failure } else { Failure { outcome: Outcome::Cancelled, ..failure } }
 }

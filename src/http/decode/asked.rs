@@ -165,13 +165,13 @@ impl<'a> Asking<'a> {
             (
                 self.output == Output::Full,
                 Action::Read,
-                "with this key secrets are not shown: ask with output \"masked\" or \"summary\"",
+                "this key may not read secrets: set output to \"masked\" or \"summary\"",
             ),
             (
                 self.chosen,
                 Action::Choose,
-                "with this key markers and limits cannot be chosen: leave out markers, \
-                 max_secrets, max_secret_chars and multiline",
+                "this key may not choose markers or limits: leave out markers, max_secrets, \
+                 max_secret_chars and multiline",
             ),
         ];
         let refused =
@@ -185,7 +185,8 @@ impl<'a> Asking<'a> {
     /// What was asked, if all of it can be.
     pub(super) fn end(mut self) -> Result<Options, Failure> {
         if self.more_faults {
-            self.faults.push(Fault::new("", "so much is wrong that no more was looked at"));
+            self.faults
+                .push(Fault::new("", "too many faults; the rest of the request was not checked"));
         }
         if !self.faults.is_empty() {
             return Err(Failure::invalid(self.faults));

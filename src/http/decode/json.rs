@@ -56,11 +56,11 @@ pub(super) fn parse(
         reading.asking.fault("", "the body must be one JSON object");
     }
     if query.is_some() {
-        let detail = "query parameters are for a document as the body; beside JSON there are none";
+        let detail = "query parameters are allowed only with a document as the body, not with JSON";
         reading.asking.fault("", detail);
     }
     if is_object && reading.source.is_none() && reading.content.is_none() {
-        let detail = "one of source (a URL) and content (the document) is needed";
+        let detail = "either source (a URL) or content (the document) is required";
         reading.asking.fault("", detail);
     }
     reading.end(&decoding.decoder, &admitted.principal, &record.trail)
@@ -68,7 +68,7 @@ pub(super) fn parse(
 
 fn malformed(error: &serde_json::Error, body: &[u8]) -> Failure {
     let detail = if body.is_empty() {
-        "the body is empty; send a JSON object with source or content".to_owned()
+        "the body is empty: send a JSON object with source or content".to_owned()
     } else if std::str::from_utf8(body).is_err() {
         "the body is not JSON: it is not UTF-8".to_owned()
     } else {
@@ -125,7 +125,7 @@ impl Reading<'_> {
             "allow_partial" => self.asking.allow_partial(value.get().parse().ok()),
             "output" => self.asking.output(text(value).as_deref()),
             _ => {
-                let detail = format!("unknown field; there are {}", FIELDS.join(", "));
+                let detail = format!("unknown field; known fields are {}", FIELDS.join(", "));
                 self.asking.fault(pointer(&name), detail);
             }
         }
@@ -178,7 +178,7 @@ impl Reading<'_> {
             let side = match &*name {
                 "start" => &mut start,
                 "end" => &mut end,
-                _ => return asking.fault(at(), "unknown field; there are start and end"),
+                _ => return asking.fault(at(), "unknown field; known fields are start and end"),
             };
             if side.is_some() {
                 return asking.fault(at(), "given twice");

@@ -4,7 +4,7 @@
 //! reader slows its own decode, nothing gathers, and while it waits for its reader it is in
 //! nobody's way. A reader that leaves ends it.
 
-use crate::{answer::WipedBuffer, failure::Failure, limit::Place};
+use crate::{answer::WipedBuffer, failure::Failure, overload::Permit};
 use axum::body::{Bytes, HttpBody};
 use http_body::Frame;
 use std::{
@@ -17,8 +17,8 @@ use std::{
 };
 use tokio::task::JoinHandle;
 
-/// What a decode leaves: its place, to be kept until the last line has left.
-type Done = Result<Option<Place>, Box<Failure>>;
+/// What a decode leaves: its permit, to be kept until the last line has left.
+type Done = Result<Option<Permit>, Box<Failure>>;
 
 /// A decode under way; dropping it ends it.
 struct Run(JoinHandle<Done>);
@@ -96,11 +96,11 @@ impl Lines {
             Poll::Pending if self.begin(context.waker()) => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         });
-        let (run, place) = match first.await {
+        let (run, permit) = match first.await {
             Some(done) => (None, done?),
             None => (Some(run), None),
         };
-        Ok(LinesBody { lines: self, run, is_broken: false, place })
+        Ok(LinesBody { lines: self, run, is_broken: false, permit })
     }
 
     /// Takes what is offered, or `all`. Where there is nothing, the reader is woken when
@@ -161,7 +161,7 @@ pub(super) struct LinesBody {
     /// Whether it broke off.
     is_broken: bool,
     /// And afterwards, what it leaves.
-    place: Option<Place>,
+    permit: Option<Permit>,
 }
 
 impl HttpBody for LinesBody {
@@ -178,7 +178,7 @@ impl HttpBody for LinesBody {
             self.run = None;
             // Only with the runtime, by now: what breaks off must not look like an end.
             self.is_broken = done.is_err();
-            self.place = done.map_err(|failure| io::Error::other(failure.detail))?;
+            self.permit = done.map_err(|failure| io::Error::other(failure.detail))?;
         }
         let has_ended = self.run.is_none();
         match self.lines.take(has_ended, context.waker()) {

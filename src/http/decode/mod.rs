@@ -19,7 +19,7 @@ use crate::{
     decode::{self, Asker, Deadline, Decoder, Document, Done, Job, Reply, Stopped, Upload},
     failure::{Code, Failure},
     identity::Action,
-    limit::Place,
+    overload::Permit,
     scan,
     telemetry::{PoolKind, Record},
 };
@@ -103,18 +103,18 @@ pub(super) async fn decode(
         let failure = Failure::new(Code::Forbidden, HANDS_OVER);
         return Ok(unread_refusal(forbidden(failure, &record), &parts, body));
     }
-    let (tenant, caller) = (&*admitted.member.tenant, admitted.caller);
-    let asker = Asker { tenant, caller, deadline: Some(deadline), trail: &record.trail };
+    let (tenant, quota_key) = (&*admitted.member.tenant, admitted.quota_key);
+    let asker = Asker { tenant, quota_key, deadline: Some(deadline), trail: &record.trail };
     let entrance = Entrance { decoder: &decoding.decoder, admitted: &admitted, asker };
-    let mut place = None;
+    let mut permit = None;
     if is_surely_handed_over(kind, &parts.headers, &decoding.limits) {
         match entrance.enter().await {
-            Ok(taken) => place = taken,
+            Ok(taken) => permit = taken,
             Err(failure) => return Ok(unread_refusal(failure, &parts, body)),
         }
     }
     let read = async {
-        let read = read(&decoding, &parts, kind, body, &mut place, &entrance, &record);
+        let read = read(&decoding, &parts, kind, body, &mut permit, &entrance, &record);
         // Not only once all of it is there.
         decoding.decoder.while_served(tenant, async { Ok(read.await?) }).await.map_err(failure)
     };
@@ -135,8 +135,8 @@ pub(super) async fn decode(
         output: options.output,
         allow_partial: options.allow_partial,
         tenant: Arc::clone(&admitted.member.tenant),
-        caller,
-        place,
+        quota_key,
+        permit,
         began: record.began(),
         deadline: Some(deadline),
     };
@@ -163,7 +163,7 @@ fn forbidden(failure: Failure, record: &Record) -> Failure {
     failure
 }
 
-/// The way to a place for a document that is handed over.
+/// The way to a permit for a document that is handed over.
 struct Entrance<'a> {
     decoder: &'a Decoder,
     admitted: &'a Admitted,
@@ -171,14 +171,14 @@ struct Entrance<'a> {
 }
 
 impl Entrance<'_> {
-    async fn enter(&self) -> Result<Option<Place>, Failure> {
+    async fn enter(&self) -> Result<Option<Permit>, Failure> {
         let entered = self.decoder.enter(PoolKind::Inline, self.asker, None);
         entered.await.map_err(failure)
     }
 }
 
 /// Whether the request has a document in it, by its head alone: its type says so, or it is
-/// larger than the longest URL with all that may stand beside it. Such a one needs a place
+/// larger than the longest URL with all that may stand beside it. Such a one needs a permit
 /// before any of it is read, so that to turn it away costs next to nothing.
 fn is_surely_handed_over(kind: BodyKind, headers: &HeaderMap, limits: &RequestLimits) -> bool {
     match kind {
@@ -209,7 +209,7 @@ async fn read(
     parts: &Parts,
     kind: BodyKind,
     body: Body,
-    place: &mut Option<Place>,
+    permit: &mut Option<Permit>,
     entrance: &Entrance<'_>,
     record: &Record,
 ) -> Result<(Document, Options), Failure> {
@@ -220,7 +220,7 @@ async fn read(
     };
     if is_other(CONTENT_ENCODING, "identity") || is_other(TRANSFER_ENCODING, "chunked") {
         return Err(unsupported(
-            "a body is read as it is: send it without Content-Encoding, and with no Transfer-Encoding but chunked",
+            "compressed bodies are not supported: send the body without Content-Encoding, and with no Transfer-Encoding except chunked",
         ));
     }
     let arriving =
@@ -229,14 +229,14 @@ async fn read(
         BodyKind::Json => {
             let cap = decoding.limits.max_request_bytes;
             let bytes = arriving(body)
-                .whole(cap, place, decoding.limits.longest_with_source(), entrance)
+                .whole(cap, permit, decoding.limits.longest_with_source(), entrance)
                 .await?;
             let query = parts.uri.query().filter(|query| !query.is_empty());
             let parse = || json::parse(&bytes, query, decoding, entrance.admitted, record);
             let Asked { document, options } = match bytes.len() {
                 ..HEAVY => parse()?,
                 HEAVY.. => {
-                    Box::pin(decoding.decoder.heavily(entrance.admitted.caller, parse)).await?
+                    Box::pin(decoding.decoder.heavily(entrance.admitted.quota_key, parse)).await?
                 }
             };
             Ok((document, options))
@@ -273,8 +273,8 @@ impl Answer {
         let heading = std::mem::take(&mut self.heading);
         let mut buffer = WipedBuffer::with_capacity(USUAL);
         let mut form = Json::new(&mut buffer, heading, self.job.output, self.max_bytes());
-        let place = self.run(&mut form).await?;
-        Ok(response("application/json", buffer, place))
+        let permit = self.run(&mut form).await?;
+        Ok(response("application/json", buffer, permit))
     }
 
     async fn report(self) -> Result<Response, Refusal> {
@@ -284,8 +284,8 @@ impl Answer {
         let several = self.job.options.pairs.iter().len() > 1;
         let form = Report::new(&mut buffer, self.job.output, &name, several, self.max_bytes());
         let mut form = form.map_err(|error| Failure::internal(error.to_string()))?;
-        let place = self.run(&mut form).await?;
-        Ok(response("text/plain; charset=utf-8", buffer, place))
+        let permit = self.run(&mut form).await?;
+        Ok(response("text/plain; charset=utf-8", buffer, permit))
     }
 
     /// Each line leaves as soon as it is there. What fails before the first one is an
@@ -303,7 +303,7 @@ impl Answer {
             let done = decoder.while_served(&tenant, decoder.decode(job, reply, &record.trail));
             let done = Box::pin(done).await;
             let failure = match done {
-                Ok(Done { place, .. }) => return Ok(place),
+                Ok(Done { permit, .. }) => return Ok(permit),
                 Err(stopped) => failure(stopped),
             };
             if taken.keep_back() {
@@ -326,10 +326,10 @@ impl Answer {
         Some(self.decoding.limits.max_response_bytes)
     }
 
-    async fn run(self, form: &mut (dyn Form + Send)) -> Result<Option<Place>, Refusal> {
+    async fn run(self, form: &mut (dyn Form + Send)) -> Result<Option<Permit>, Refusal> {
         let reply = Reply { form, is_taken: &|_| true };
         let done = self.decoding.decoder.decode(self.job, reply, &self.record.trail).await;
-        done.map(|Done { place, .. }| place).map_err(|stopped| {
+        done.map(|Done { permit, .. }| permit).map_err(|stopped| {
             // Nothing of it is answered.
             self.record.trail.steps().secrets = 0;
             Refusal(failure(stopped))
@@ -344,11 +344,11 @@ fn failure(stopped: Stopped) -> Failure {
     }
 }
 
-/// A whole answer, and the place that it takes until its last byte has left. Then it is
+/// A whole answer, and the permit that it takes until its last byte has left. Then it is
 /// wiped.
 struct Whole {
     buffer: WipedBuffer,
-    _place: Option<Place>,
+    _place: Option<Permit>,
 }
 
 impl AsRef<[u8]> for Whole {
@@ -357,8 +357,8 @@ impl AsRef<[u8]> for Whole {
     }
 }
 
-fn response(kind: &'static str, buffer: WipedBuffer, place: Option<Place>) -> Response {
-    let whole = Whole { buffer, _place: place };
+fn response(kind: &'static str, buffer: WipedBuffer, permit: Option<Permit>) -> Response {
+    let whole = Whole { buffer, _place: permit };
     let mut response = Response::new(Body::from(Bytes::from_owner(whole)));
     // For those of the layers, too.
     response.headers_mut().reserve(HEADERS);

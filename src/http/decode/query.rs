@@ -37,7 +37,7 @@ pub(super) fn parse(query: &str, decoding: &Decoding, tenant: &Tenant) -> Result
             "output" => asking.output(Some(value)),
             _ => asking.fault(
                 super::json::pointer(name),
-                "unknown parameter; there are marker, max_secrets, max_secret_chars, multiline, \
+                "unknown parameter; known parameters are marker, max_secrets, max_secret_chars, multiline, \
                  output and allow_partial",
             ),
         }

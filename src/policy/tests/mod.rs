@@ -263,46 +263,46 @@ fn a_denial_tells_the_caller_what_to_do_and_the_log_what_decided() {
     check(
         rule,
         "http://a.example/x/?s3cret",
-        "http is not allowed here: begin the URL with https://, or ask the operator for a rule",
+        "no rule allows http: begin the URL with https://, or ask the operator for a rule",
         "not the scheme of any rule: http://a.example/x/",
     );
     check(
         &["http://a.example"],
         "https://a.example/",
-        "https is not allowed here: begin the URL with http://, or ask the operator for a rule",
+        "no rule allows https: begin the URL with http://, or ask the operator for a rule",
         "not the scheme of any rule: https://a.example/",
     );
     check(
         rule,
         "https://b.example/x/?s3cret",
-        "this host is not allowed here: use one that is allowed, or ask the operator for a rule",
+        "no rule allows this host: use an allowed host, or ask the operator for a rule",
         "not the host of any rule: https://b.example/x/",
     );
     check(
         rule,
         "https://a.example:1/x/?s3cret",
-        "this port is not allowed here: use one that is allowed, or leave it out, or ask the \
-         operator for a rule",
+        "no rule allows this port: use an allowed port, or leave it out, or ask the operator for \
+         a rule",
         "not the port of rule-1: https://a.example:1/x/",
     );
     check(
         rule,
         "https://a.example/y?s3cret",
-        "this path is not allowed here: use one below a path that is allowed, or ask the operator \
-         for a rule",
+        "no rule allows this path: use a path below an allowed one, or ask the operator for a \
+         rule",
         "not the path of rule-1: https://a.example/y",
     );
     check(
         rule,
         "https://a.example/x/;/..;/y?s3cret",
-        "this path is not allowed here: some servers would read it as a path outside the allowed \
+        "no rule allows this path: some servers would read it as a path outside the allowed \
          one; write it without control characters, full-width dots, and `..` in any encoding",
         "the path may lead out of that of rule-1: https://a.example/x/;/..;/y",
     );
     check(
         &["https://*"],
         "https://10.0.0.1/?s3cret",
-        "the host leads to an address that may not be fetched from: use a source with a public \
+        "the host resolves to an address that must not be fetched from: use a source with a public \
          address, or ask the operator to permit this one",
         "10.0.0.1, allowed by rule-1: 10.0.0.1 is in 10.0.0.0/8, Private-Use",
     );

@@ -1,58 +1,58 @@
-//! What is asked of the server, and what its answers mean.
+//! The script that the server runs for each decision, and what its answer means.
 //!
-//! A decision is one script that the server runs as a whole, so that no two replicas let
-//! the same request through. It never computes what callers are told: it says what is owed,
-//! and [`Gcra`] makes of that what it makes of it in memory.
+//! The server runs the script as a whole, so two replicas never use the same part of a burst. The
+//! script returns only the debt of a caller; [`Gcra`] turns it into an outcome, as it does with
+//! counts in memory.
 
-use super::super::{Decision, Gcra, Now, Quota, Ruling, Terms, Verdict};
+use super::super::{CallerLimits, Gcra, LimitDecision, LimitOutcome, Now, QuotaLeft, RateOutcome};
 use redis::{RedisResult, Script, aio::MultiplexedConnection};
 use std::time::Duration;
 
-/// The questions.
-pub(super) struct Questions {
+/// The commands that are sent to the server.
+pub(super) struct Commands {
     decide: Script,
 }
 
-/// Ruling, debt, day, decodes and time, as `decide.lua` returns them.
+/// LimitDecision, debt, day, decodes and time, as `decide.lua` returns them.
 type Answer = (u64, u64, u64, u64, u64);
 
-/// Up to here doubles count every decode.
+/// Doubles count exactly up to here.
 const COUNTABLE: u64 = 1 << 53;
 
-impl Questions {
+impl Commands {
     pub(super) fn new() -> Self {
         Self { decide: Script::new(include_str!("decide.lua")) }
     }
 
-    /// Sees to it that a decision is one round trip.
+    /// Loads the script, so that a decision is one round trip.
     pub(super) async fn load(&self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
         self.decide.load_async(connection).await.map(drop)
     }
 
-    /// Asks for a decision about nobody, which writes and is forgotten at once.
+    /// Makes a decision that is forgotten at once, to test that the server can write.
     pub(super) async fn rehearse(&self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
-        let terms = Terms { rate: Gcra::new(u64::MAX, 1), decodes_per_day: None };
-        self.decide(connection, "", &terms, false).await.map(drop)
+        let limits = CallerLimits { rate: Gcra::new(u64::MAX, 1), decodes_per_day: None };
+        self.decide(connection, "", &limits, false).await.map(drop)
     }
 
-    /// Asks for a decision; where the server has forgotten the script, it is loaded again.
+    /// Makes a decision. If the server has forgotten the script, it is loaded again.
     pub(super) async fn decide(
         &self,
         connection: &mut MultiplexedConnection,
         count: &str,
-        terms: &Terms,
+        limits: &CallerLimits,
         is_decode: bool,
-    ) -> RedisResult<Verdict> {
-        let rate = terms.rate;
-        let quota = terms.decodes_per_day.map(|most| most.min(COUNTABLE).to_string());
+    ) -> RedisResult<LimitOutcome> {
+        let rate = limits.rate;
+        let quota = limits.decodes_per_day.map(|most| most.min(COUNTABLE).to_string());
         let mut asked = self.decide.key(key(count));
         asked.arg(microseconds(rate.interval())).arg(microseconds(rate.window()));
         asked.arg(quota.unwrap_or_default()).arg(u8::from(is_decode));
         let answer = asked.invoke_async(connection).await?;
-        Ok(verdict(answer, rate, terms.decodes_per_day))
+        Ok(outcome(answer, rate, limits.decodes_per_day))
     }
 
-    /// Asks what each has used of the decodes of this day.
+    /// Reads how many decodes each caller has used today.
     pub(super) async fn decodes_today(
         &self,
         connection: &mut MultiplexedConnection,
@@ -76,8 +76,7 @@ impl Questions {
     }
 }
 
-/// Where the server keeps what is counted under this name; all of it in one place, where
-/// there are several servers.
+/// The key of a caller. The braces keep all of its data on one server of a cluster.
 fn key(count: &str) -> String {
     format!("blueprint-decoder:{{{count}}}")
 }
@@ -86,21 +85,21 @@ fn microseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-fn verdict(answer: Answer, rate: Gcra, decodes_per_day: Option<u64>) -> Verdict {
-    let (ruling, debt, day, decodes, now) = answer;
-    let ruling = match ruling {
-        0 => Ruling::Allowed,
-        1 => Ruling::RateLimited,
-        _ => Ruling::QuotaExceeded,
+fn outcome(answer: Answer, rate: Gcra, decodes_per_day: Option<u64>) -> LimitOutcome {
+    let (decision, debt, day, decodes, now) = answer;
+    let decision = match decision {
+        0 => LimitDecision::Allowed,
+        1 => LimitDecision::RateLimited,
+        _ => LimitDecision::QuotaExceeded,
     };
     let seen = rate.look(debt.saturating_mul(1000), 0);
-    let is_allowed = ruling == Ruling::Allowed || seen.is_allowed;
+    let is_allowed = decision == LimitDecision::Allowed || seen.is_allowed;
     let now = Now { monotonic: 0, since_epoch: Duration::from_micros(now) };
-    let quota = decodes_per_day.map(|most| Quota {
+    let quota = decodes_per_day.map(|most| QuotaLeft {
         remaining: most.saturating_sub(decodes),
         renewed_in: now.until_after(day),
     });
-    Verdict { ruling, rate: Decision { is_allowed, ..seen }, quota }
+    LimitOutcome { decision, rate: RateOutcome { is_allowed, ..seen }, quota }
 }
 
 #[cfg(test)]
@@ -111,26 +110,26 @@ mod tests {
     const DAY: u64 = 86_400;
 
     #[test]
-    fn what_is_owed_becomes_what_a_caller_is_told() {
+    fn a_debt_becomes_an_outcome() {
         let rate = Gcra::new(60, 3);
         let now = 2 * DAY * SECOND + SECOND / 2;
-        let check = |(ruling, debt), expected: (Ruling, bool, u64, u64, u64)| {
-            let made = verdict((ruling, debt * SECOND, 2, 4, now), rate, Some(6));
+        let check = |(decision, debt), expected: (LimitDecision, bool, u64, u64, u64)| {
+            let made = outcome((decision, debt * SECOND, 2, 4, now), rate, Some(6));
             let (allowed, retry) = (made.rate.is_allowed, made.rate.retry_after.as_secs());
-            let (remaining, rest) = (made.rate.remaining, made.rate.rest_in.as_secs());
-            assert_eq!((made.ruling, allowed, remaining, rest, retry), expected);
+            let (remaining, rest) = (made.rate.remaining, made.rate.full_in.as_secs());
+            assert_eq!((made.decision, allowed, remaining, rest, retry), expected);
             let renewed_in = Duration::from_millis(DAY * 1000 - 500);
-            assert_eq!(made.quota, Some(Quota { remaining: 2, renewed_in }));
+            assert_eq!(made.quota, Some(QuotaLeft { remaining: 2, renewed_in }));
         };
-        check((0, 1), (Ruling::Allowed, true, 2, 1, 0));
-        check((0, 3), (Ruling::Allowed, true, 0, 3, 1));
-        check((1, 3), (Ruling::RateLimited, false, 0, 3, 1));
-        check((2, 0), (Ruling::QuotaExceeded, true, 3, 0, 0));
-        check((2, 3), (Ruling::QuotaExceeded, false, 0, 3, 1));
+        check((0, 1), (LimitDecision::Allowed, true, 2, 1, 0));
+        check((0, 3), (LimitDecision::Allowed, true, 0, 3, 1));
+        check((1, 3), (LimitDecision::RateLimited, false, 0, 3, 1));
+        check((2, 0), (LimitDecision::QuotaExceeded, true, 3, 0, 0));
+        check((2, 3), (LimitDecision::QuotaExceeded, false, 0, 3, 1));
     }
 
     #[test]
-    fn no_number_of_ours_is_too_large_for_a_double() {
+    fn all_numbers_fit_a_double() {
         let years = |count: u64| count * 365 * DAY * SECOND;
         let check = |rate, burst, expected| {
             let gcra = Gcra::new(rate, burst);
@@ -146,10 +145,10 @@ mod tests {
     }
 
     #[test]
-    fn answers_that_make_no_sense_are_no_danger() {
+    fn absurd_answers_are_harmless() {
         let most = u64::MAX;
-        let made = verdict((most, most, most, most, most), Gcra::new(1, 1), Some(1));
-        assert_eq!(made.ruling, Ruling::QuotaExceeded);
+        let made = outcome((most, most, most, most, most), Gcra::new(1, 1), Some(1));
+        assert_eq!(made.decision, LimitDecision::QuotaExceeded);
         assert_eq!(made.quota.map(|quota| quota.remaining), Some(0));
     }
 }

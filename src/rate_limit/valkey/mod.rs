@@ -1,14 +1,12 @@
-//! Rates and quotas that all replicas share, kept by a Valkey server (or a Redis one, from
-//! version 5).
+//! Usage counted by a Valkey server (or Redis, from version 5) that all replicas share.
 //!
-//! The rules are those of [`Terms::decide`], by the server's clock. It must never hold up a
-//! request: a decision is one round trip with a bound, and where there is no connection none
-//! is waited for. Whoever asks learns [`Unavailable`] and decides otherwise. The first
-//! request without an answer marks the server as down for all that follow, until
-//! [`Valkey::keep_connected`] has a connection over which a decision was made.
+//! The rules are those of [`CallerLimits::decide`], by the server's clock. The server must never
+//! delay a request: a decision is one round trip with a timeout, and without a connection it fails
+//! at once with [`Unavailable`]. The first decision without an answer marks the server as down for
+//! all that follow, until [`Valkey::keep_connected`] has made a decision over a new connection.
 //!
-//! A decision that was sent and not waited for may still be counted by the server: never one
-//! too many pass, but some that count may not have.
+//! The server may still count a decision that timed out. So some requests may be counted that did
+//! not pass, but never does one too many pass.
 
 mod link;
 mod script;
@@ -21,10 +19,10 @@ mod tests;
 
 pub use settings::{ValkeyFault, ValkeySettings};
 
-use super::{Terms, Verdict};
+use super::{CallerLimits, LimitOutcome};
 use link::{Dial, Link};
 use redis::{RedisResult, aio::MultiplexedConnection};
-use script::Questions;
+use script::Commands;
 use std::{
     convert::Infallible,
     fmt,
@@ -37,18 +35,18 @@ use tokio::{
 };
 use why::Why;
 
-/// A server that keeps what callers have used.
+/// A connection to the server that counts usage.
 pub struct Valkey {
     dial: Dial,
     timeout: Duration,
-    questions: Questions,
+    commands: Commands,
     state: watch::Sender<State>,
     /// The number of the next connection.
     next: AtomicU64,
-    told: Box<dyn Fn(bool) + Send + Sync>,
+    on_change: Box<dyn Fn(bool) + Send + Sync>,
 }
 
-/// The server cannot be asked, or did not answer.
+/// The server is not connected, or did not answer in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unavailable;
 
@@ -57,49 +55,48 @@ enum State {
     Down(Why),
 }
 
-/// Between attempts to connect: first so long, then twice as long each time,
+/// The pause after the first failed attempt to connect; it doubles after each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// and no longer than this. Nor is there a pause after a connection that lasted so long: one
-/// that is lost sooner may be lost each time.
+/// The longest pause. After a connection that lasted at least this long there is none; one that is
+/// lost sooner may be lost each time.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// As many are asked about at once: decisions do not wait long behind them.
+/// How many callers one command reads, so that decisions do not wait long behind it.
 const ASKED_AT_ONCE: usize = 256;
 
 impl Valkey {
-    /// Reads the files, and connects to nothing yet. `told` is told whether the server is of
-    /// use: now that it is not, and then by [`Self::keep_connected`] whenever that changes.
+    /// Reads the files; does not connect yet. `on_change` is called with whether the server is up:
+    /// with `false` now, and later by [`Self::keep_connected`] whenever that changes.
     pub fn new(
         settings: ValkeySettings,
-        told: Box<dyn Fn(bool) + Send + Sync>,
+        on_change: Box<dyn Fn(bool) + Send + Sync>,
     ) -> Result<Self, ValkeyFault> {
         let timeout = settings.timeout;
         let dial = Dial::new(settings)?;
         let (state, _) = watch::channel(State::Down(Why::Untried));
-        told(false);
+        on_change(false);
         Ok(Self {
             dial,
             timeout,
-            questions: Questions::new(),
+            commands: Commands::new(),
             state,
             next: AtomicU64::new(0),
-            told,
+            on_change,
         })
     }
 
-    /// Connects, and connects again when the connection is of no use, for ever. To be run
-    /// once.
+    /// Keeps a connection open, for ever. Run it once.
     pub async fn keep_connected(&self) -> Infallible {
         let (mut pause, mut known) = (FIRST_PAUSE, None);
         loop {
-            let lasted = match self.dial.connect(&self.questions).await {
+            let lasted = match self.dial.connect(&self.commands).await {
                 Ok(link) => {
                     let lasted = self.use_up(link).await;
                     known = self.why_down();
                     lasted
                 }
                 Err(why) => {
-                    // Each reason once, until it is another one.
+                    // Logged again only when the reason changes.
                     let reason = Some(why.to_string());
                     if known != reason {
                         log_down(&why);
@@ -118,12 +115,12 @@ impl Valkey {
         }
     }
 
-    /// Whether decisions are made, as far as is known.
+    /// Whether the server is up, as far as is known.
     pub fn is_up(&self) -> bool {
         matches!(*self.state.borrow(), State::Up { .. })
     }
 
-    /// Why they are not, in words that may be shown.
+    /// Why the server is down, in words that may be shown.
     pub fn why_down(&self) -> Option<String> {
         match &*self.state.borrow() {
             State::Up { .. } => None,
@@ -131,27 +128,27 @@ impl Valkey {
         }
     }
 
-    /// Decides about a request of a caller, which may be one for a decode, and notes it;
+    /// Decides about a request of a key, which may be one for a decode, and notes it;
     /// `count` is the name it is counted under. It takes one round trip, and no longer than
     /// the timeout; without a connection, no time.
     pub async fn decide(
         &self,
         count: &str,
-        terms: &Terms,
+        limits: &CallerLimits,
         is_decode: bool,
-    ) -> Result<Verdict, Unavailable> {
+    ) -> Result<LimitOutcome, Unavailable> {
         let (number, mut connection) = self.connection()?;
-        let asked = self.questions.decide(&mut connection, count, terms, is_decode);
+        let asked = self.commands.decide(&mut connection, count, limits, is_decode);
         self.answer(number, asked).await
     }
 
-    /// What each has used of today's decodes. Of one without a quota, those are known since
-    /// it was last at rest.
+    /// How many decodes each caller has used today. For a caller without a quota, only those since
+    /// its burst was last whole are known.
     pub async fn decodes_today(&self, counts: &[&str]) -> Result<Vec<u64>, Unavailable> {
         let mut decodes = Vec::with_capacity(counts.len());
         for counts in counts.chunks(ASKED_AT_ONCE) {
             let (number, mut connection) = self.connection()?;
-            let asked = self.questions.decodes_today(&mut connection, counts);
+            let asked = self.commands.decodes_today(&mut connection, counts);
             decodes.extend(self.answer(number, asked).await?);
         }
         Ok(decodes)
@@ -164,7 +161,7 @@ impl Valkey {
         }
     }
 
-    /// The answer, if there is one in time.
+    /// Waits for the answer, but no longer than the timeout.
     async fn answer<T>(
         &self,
         number: u64,
@@ -179,7 +176,7 @@ impl Valkey {
         Err(Unavailable)
     }
 
-    /// This connection is of no use any more; another one may be by now.
+    /// Marks the server as down, unless there is a newer connection by now.
     fn lose(&self, number: u64, why: Why) {
         self.state.send_if_modified(|state| {
             let is_this = matches!(state, State::Up { number: this, .. } if *this == number);
@@ -190,19 +187,19 @@ impl Valkey {
         });
     }
 
-    /// Lets decisions be made over a connection until it is of no use; how long it was.
+    /// Uses a connection until it fails; returns for how long.
     async fn use_up(&self, mut link: Link) -> Duration {
         let began = Instant::now();
         let number = self.next.fetch_add(1, Relaxed);
         let mut state = self.state.subscribe();
         self.state.send_replace(State::Up { number, connection: link.connection.clone() });
-        tracing::info!("the Valkey server is of use: it keeps what callers have used");
-        (self.told)(true);
+        tracing::info!("the Valkey server is up: usage is counted there");
+        (self.on_change)(true);
         tokio::select! {
             () = link.ended() => self.lose(number, Why::Closed),
             _ = state.wait_for(|state| matches!(state, State::Down(_))) => {}
         }
-        (self.told)(false);
+        (self.on_change)(false);
         if let State::Down(why) = &*self.state.borrow() {
             log_down(why);
         }
@@ -211,13 +208,13 @@ impl Valkey {
 }
 
 fn log_down(why: &Why) {
-    let message = "the Valkey server is of no use: what callers use is not counted there";
+    let message = "the Valkey server is down: usage is not counted there";
     tracing::warn!(reason = %why, detail = why.detail(), message);
 }
 
 impl fmt::Display for Unavailable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the Valkey server cannot be asked")
+        f.write_str("the Valkey server is not available")
     }
 }
 

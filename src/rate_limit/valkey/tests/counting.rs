@@ -4,76 +4,80 @@ use super::{
     replica::{Replica, comes_about, settings},
     server::ValkeyServer,
 };
-use crate::limit::{Gcra, Now, Quota, Ruling, Terms, Used, Verdict};
+use crate::rate_limit::{CallerLimits, Gcra, LimitDecision, LimitOutcome, Now, QuotaLeft, Usage};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{task::JoinSet, time::sleep};
 
 /// So slow that nothing is earned back while a test lasts.
-fn terms(burst: u64, decodes_per_day: Option<u64>) -> Terms {
-    Terms { rate: Gcra::new(1, burst), decodes_per_day }
+fn limits(burst: u64, decodes_per_day: Option<u64>) -> CallerLimits {
+    CallerLimits { rate: Gcra::new(1, burst), decodes_per_day }
 }
 
 /// Requests of one caller to several replicas, all at once.
-async fn at_once(replicas: &[Arc<Replica>], terms: Terms, requests: usize) -> Vec<Verdict> {
+async fn at_once(
+    replicas: &[Arc<Replica>],
+    limits: CallerLimits,
+    requests: usize,
+) -> Vec<LimitOutcome> {
     let mut asking = JoinSet::new();
     for number in 0..requests {
         let replica = Arc::clone(&replicas[number % replicas.len()]);
-        asking.spawn(async move { replica.decide("league", &terms, true).await.unwrap() });
+        asking.spawn(async move { replica.decide("league", &limits, true).await.unwrap() });
     }
     asking.join_all().await
 }
 
-fn allowed(verdicts: &[Verdict]) -> usize {
-    verdicts.iter().filter(|verdict| verdict.ruling == Ruling::Allowed).count()
+fn allowed(verdicts: &[LimitOutcome]) -> usize {
+    verdicts.iter().filter(|outcome| outcome.decision == LimitDecision::Allowed).count()
 }
 
-fn remaining(verdict: &Verdict) -> (u64, Option<u64>) {
-    (verdict.rate.remaining, verdict.quota.map(|quota| quota.remaining))
+fn remaining(outcome: &LimitOutcome) -> (u64, Option<u64>) {
+    (outcome.rate.remaining, outcome.quota.map(|quota| quota.remaining))
 }
 
 #[tokio::test]
 async fn what_is_decided_is_what_is_decided_in_memory() {
     let server = ValkeyServer::start();
     let replica = Replica::connected(settings(&server.url())).await;
-    let check = async |name: &str, terms: Terms, requests: &[bool]| {
-        let (mut used, now) = (Used::default(), Now { monotonic: 0, since_epoch: Duration::ZERO });
+    let check = async |name: &str, limits: CallerLimits, requests: &[bool]| {
+        let (mut used, now) = (Usage::default(), Now { monotonic: 0, since_epoch: Duration::ZERO });
         for (number, is_decode) in requests.iter().enumerate() {
-            let expected = terms.decide(&mut used, *is_decode, now);
-            let made = replica.decide(name, &terms, *is_decode).await.unwrap();
-            assert_eq!(made.ruling, expected.ruling, "{name} {number}");
+            let expected = limits.decide(&mut used, *is_decode, now);
+            let made = replica.decide(name, &limits, *is_decode).await.unwrap();
+            assert_eq!(made.decision, expected.decision, "{name} {number}");
             assert_eq!(made.rate.is_allowed, expected.rate.is_allowed, "{name} {number}");
             assert_eq!(remaining(&made), remaining(&expected), "{name} {number}");
             // What passes of the time is a part of one interval.
             let is_near = |made: Duration, expected: Duration| {
                 made <= expected && made + Duration::from_secs(59) >= expected
             };
-            assert!(is_near(made.rate.rest_in, expected.rate.rest_in), "{name} {number}");
+            assert!(is_near(made.rate.full_in, expected.rate.full_in), "{name} {number}");
             assert!(is_near(made.rate.retry_after, expected.rate.retry_after), "{name} {number}");
         }
     };
     let (yes, no) = (true, false);
-    check("rate", terms(3, None), &[yes, no, yes, yes, no]).await;
-    check("quota", terms(9, Some(2)), &[yes, no, yes, yes, no, yes, no]).await;
-    check("both", terms(3, Some(2)), &[yes, yes, yes, no, yes, no]).await;
-    check("none", terms(2, Some(0)), &[yes, no, yes, no, no, yes]).await;
-    check("large", terms(1_000_000_000, Some(u64::MAX)), &[]).await;
-    check("much", terms(75_000_000, Some(u64::MAX)), &[yes, no, yes]).await;
+    check("rate", limits(3, None), &[yes, no, yes, yes, no]).await;
+    check("quota", limits(9, Some(2)), &[yes, no, yes, yes, no, yes, no]).await;
+    check("both", limits(3, Some(2)), &[yes, yes, yes, no, yes, no]).await;
+    check("none", limits(2, Some(0)), &[yes, no, yes, no, no, yes]).await;
+    check("large", limits(1_000_000_000, Some(u64::MAX)), &[]).await;
+    check("much", limits(75_000_000, Some(u64::MAX)), &[yes, no, yes]).await;
 }
 
 #[tokio::test]
 async fn what_was_owed_at_another_rate_is_cut_to_what_this_one_allows() {
     let server = ValkeyServer::start();
     let replica = Replica::connected(settings(&server.url())).await;
-    let slow = Terms { rate: Gcra::new(1, 1000), decodes_per_day: None };
+    let slow = CallerLimits { rate: Gcra::new(1, 1000), decodes_per_day: None };
     for _ in 0..1000 {
         assert!(replica.decide("a", &slow, false).await.unwrap().rate.is_allowed);
     }
 
-    let fast = Terms { rate: Gcra::new(60, 10), decodes_per_day: None };
+    let fast = CallerLimits { rate: Gcra::new(60, 10), decodes_per_day: None };
     let made = replica.decide("a", &fast, false).await.unwrap();
 
-    assert_eq!((made.ruling, made.rate.remaining), (Ruling::RateLimited, 0));
-    assert_eq!(made.rate.rest_in, Duration::from_secs(10));
+    assert_eq!((made.decision, made.rate.remaining), (LimitDecision::RateLimited, 0));
+    assert_eq!(made.rate.full_in, Duration::from_secs(10));
     assert_eq!(made.rate.retry_after, Duration::from_secs(1));
 }
 
@@ -83,10 +87,10 @@ async fn two_replicas_let_exactly_a_burst_pass() {
     let one = Arc::new(Replica::connected(settings(&server.url())).await);
     let other = Arc::new(Replica::connected(settings(&server.url())).await);
 
-    let verdicts = at_once(&[one, other], terms(100, None), 1000).await;
+    let verdicts = at_once(&[one, other], limits(100, None), 1000).await;
 
     assert_eq!(allowed(&verdicts), 100);
-    let mut left: Vec<u64> = verdicts.iter().map(|verdict| verdict.rate.remaining).collect();
+    let mut left: Vec<u64> = verdicts.iter().map(|outcome| outcome.rate.remaining).collect();
     left.sort_unstable();
     let expected: Vec<u64> = std::iter::repeat_n(0, 900).chain(0..100).collect();
     assert_eq!(left, expected);
@@ -98,10 +102,11 @@ async fn two_replicas_let_exactly_a_quota_pass() {
     let one = Arc::new(Replica::connected(settings(&server.url())).await);
     let other = Arc::new(Replica::connected(settings(&server.url())).await);
 
-    let verdicts = at_once(&[Arc::clone(&one), other], terms(10_000, Some(77)), 1000).await;
+    let verdicts = at_once(&[Arc::clone(&one), other], limits(10_000, Some(77)), 1000).await;
 
     assert_eq!(allowed(&verdicts), 77);
-    let refused = verdicts.iter().filter(|verdict| verdict.ruling == Ruling::QuotaExceeded);
+    let refused =
+        verdicts.iter().filter(|outcome| outcome.decision == LimitDecision::QuotaExceeded);
     assert_eq!(refused.count(), 923);
     assert_eq!(one.valkey.decodes_today(&["league"]).await, Ok(vec![77]));
 }
@@ -110,13 +115,13 @@ async fn two_replicas_let_exactly_a_quota_pass() {
 async fn a_rate_is_earned_back_by_the_clock_of_the_server() {
     let server = ValkeyServer::start();
     let replica = Replica::connected(settings(&server.url())).await;
-    let terms = Terms { rate: Gcra::new(600, 1), decodes_per_day: None };
-    let first = replica.decide("a", &terms, false).await.unwrap();
-    assert_eq!(first.rate.rest_in, Duration::from_millis(100));
+    let limits = CallerLimits { rate: Gcra::new(600, 1), decodes_per_day: None };
+    let first = replica.decide("a", &limits, false).await.unwrap();
+    assert_eq!(first.rate.full_in, Duration::from_millis(100));
 
     let mut refused = 0;
     loop {
-        let made = replica.decide("a", &terms, false).await.unwrap();
+        let made = replica.decide("a", &limits, false).await.unwrap();
         if made.rate.is_allowed {
             break;
         }
@@ -138,8 +143,8 @@ async fn the_day_ends_at_midnight_of_the_server() {
     let check = async |kept: u64, expected: (u64, u64, u64)| {
         server.command(&["HSET", key, "rest", "0", "day", &kept.to_string(), "decodes", "3"]);
         let known = replica.valkey.decodes_today(&["a"]).await.unwrap()[0];
-        let made = replica.decide("a", &terms(9, Some(5)), true).await.unwrap();
-        let Quota { remaining, renewed_in } = made.quota.unwrap();
+        let made = replica.decide("a", &limits(9, Some(5)), true).await.unwrap();
+        let QuotaLeft { remaining, renewed_in } = made.quota.unwrap();
         assert_eq!((known, remaining, renewed_in.as_secs() / day), expected, "{kept}");
     };
     check(today - 1, (0, 4, 0)).await;
@@ -151,8 +156,8 @@ async fn the_day_ends_at_midnight_of_the_server() {
     let owed = ((now + 3600) * 1_000_000).to_string();
     let yesterday = (today - 1).to_string();
     server.command(&["HSET", key, "rest", &owed, "day", &yesterday, "decodes", "3"]);
-    let made = replica.decide("a", &terms(9, Some(5)), true).await.unwrap();
-    assert_eq!((made.ruling, remaining(&made)), (Ruling::RateLimited, (0, Some(5))));
+    let made = replica.decide("a", &limits(9, Some(5)), true).await.unwrap();
+    assert_eq!((made.decision, remaining(&made)), (LimitDecision::RateLimited, (0, Some(5))));
     let kept = server.command(&["HMGET", key, "rest", "day", "decodes"]);
     assert_eq!(kept, format!("{owed}\n{today}\n0"));
 }
@@ -164,7 +169,7 @@ async fn a_decision_is_one_round_trip() {
     assert_eq!(server.command(&["CONFIG", "RESETSTAT"]), "OK");
 
     for _ in 0..50 {
-        replica.decide("a", &terms(40, Some(30)), true).await.unwrap();
+        replica.decide("a", &limits(40, Some(30)), true).await.unwrap();
     }
 
     let stats = server.command(&["INFO", "commandstats"]);
@@ -187,8 +192,8 @@ async fn nothing_is_kept_for_ever() {
     let replica = Replica::connected(settings(&server.url())).await;
     for count in ["rate", "quota"] {
         let quota = (count == "quota").then_some(5);
-        replica.decide(count, &terms(9, quota), true).await.unwrap();
-        replica.decide(count, &terms(9, quota), false).await.unwrap();
+        replica.decide(count, &limits(9, quota), true).await.unwrap();
+        replica.decide(count, &limits(9, quota), false).await.unwrap();
     }
     let left = |count: &str| -> i64 {
         let key = format!("blueprint-decoder:{{{count}}}");
@@ -218,9 +223,9 @@ async fn the_decodes_of_many_are_told_in_order() {
     let names: Vec<String> = (0..600).map(|number| format!("tenant-{number}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     for at in [0, 1, 1, 599] {
-        replica.decide(names[at], &terms(9, Some(9)), true).await.unwrap();
+        replica.decide(names[at], &limits(9, Some(9)), true).await.unwrap();
     }
-    replica.decide(names[2], &terms(9, Some(9)), false).await.unwrap();
+    replica.decide(names[2], &limits(9, Some(9)), false).await.unwrap();
 
     let decodes = replica.valkey.decodes_today(&names).await.unwrap();
 
@@ -233,7 +238,7 @@ async fn the_decodes_of_many_are_told_in_order() {
 async fn the_largest_numbers_are_counted_exactly() {
     let server = ValkeyServer::start();
     let replica = Replica::connected(settings(&server.url())).await;
-    let made = replica.decide("a", &terms(u64::MAX, Some(u64::MAX)), true).await.unwrap();
+    let made = replica.decide("a", &limits(u64::MAX, Some(u64::MAX)), true).await.unwrap();
     assert_eq!(made.rate.remaining, 75_059_992);
     assert_eq!(made.quota.map(|quota| quota.remaining), Some(u64::MAX - 1));
 
@@ -243,11 +248,14 @@ async fn the_largest_numbers_are_counted_exactly() {
     let late = (rest + 75_059_991 * 60_000_000).to_string();
     server.command(&["HSET", key, "rest", &late]);
     let rulings = [
-        replica.decide("a", &terms(u64::MAX, None), false).await.unwrap(),
-        replica.decide("a", &terms(u64::MAX, None), false).await.unwrap(),
+        replica.decide("a", &limits(u64::MAX, None), false).await.unwrap(),
+        replica.decide("a", &limits(u64::MAX, None), false).await.unwrap(),
     ];
 
-    assert_eq!(rulings.map(|made| made.ruling), [Ruling::Allowed, Ruling::RateLimited]);
+    assert_eq!(
+        rulings.map(|made| made.decision),
+        [LimitDecision::Allowed, LimitDecision::RateLimited]
+    );
     let moved: u64 = server.command(&["HGET", key, "rest"]).parse().unwrap();
     assert_eq!(moved, late.parse::<u64>().unwrap() + 60_000_000);
 }

@@ -17,12 +17,12 @@ mod trust;
 mod server;
 
 use super::{Unavailable, Valkey, ValkeyFault, ValkeySettings};
-use crate::limit::{Gcra, Terms};
+use crate::rate_limit::{CallerLimits, Gcra};
 use replica::{Replica, settings};
 use std::{fs, net::TcpListener, time::Instant};
 
-fn terms() -> Terms {
-    Terms { rate: Gcra::new(60, 5), decodes_per_day: None }
+fn limits() -> CallerLimits {
+    CallerLimits { rate: Gcra::new(60, 5), decodes_per_day: None }
 }
 
 fn fault(settings: ValkeySettings) -> ValkeyFault {
@@ -67,7 +67,7 @@ async fn where_nothing_listens_nobody_waits() {
 
     let began = Instant::now();
     for _ in 0..10_000 {
-        assert_eq!(replica.decide("a", &terms(), true).await, Err(Unavailable));
+        assert_eq!(replica.decide("a", &limits(), true).await, Err(Unavailable));
         assert!(began.elapsed().as_secs() < 2);
     }
     assert_eq!(replica.valkey.decodes_today(&["a"]).await, Err(Unavailable));
@@ -81,8 +81,8 @@ async fn where_nothing_listens_nobody_waits() {
 fn decisions_may_be_waited_for_in_any_thread() {
     fn is_send(_: impl Send) {}
     let valkey = Valkey::new(settings("valkey://localhost"), Box::new(|_| {})).unwrap();
-    let terms = terms();
-    is_send(valkey.decide("a", &terms, true));
+    let limits = limits();
+    is_send(valkey.decide("a", &limits, true));
     is_send(valkey.decodes_today(&["a"]));
     is_send(valkey.keep_connected());
     assert_eq!(valkey.why_down().as_deref(), Some("it was not reached yet"));

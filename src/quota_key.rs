@@ -1,28 +1,27 @@
-//! Whom a limit counts as one.
+//! Whom limits and queues treat as one caller.
 
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-/// Who calls, as far as limits are concerned: those whom one of these stands for share
-/// what it may have.
+/// What usage and fair shares are counted for: a tenant, or an address of an anonymous caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Caller {
-    /// An address.
+pub enum QuotaKey {
+    /// An IPv4 address.
     V4(Ipv4Addr),
-    /// A network of 2⁶⁴ addresses, which is what one customer is given at the least.
+    /// An IPv6 network of 2⁶⁴ addresses, the least that one customer is given.
     V6(u64),
-    /// A tenant, by its number.
+    /// A tenant, by its number in this process.
     Tenant(u32),
 }
 
-impl Caller {
-    /// Whoever asks on this machine.
-    pub const HERE: Self = Self::V4(Ipv4Addr::LOCALHOST);
+impl QuotaKey {
+    /// The command line, which runs on this machine.
+    pub const LOCAL: Self = Self::V4(Ipv4Addr::LOCALHOST);
 
-    /// In which of so many parts it is kept: neighbours in different ones.
-    pub(super) fn part(self, parts: usize) -> usize {
+    /// In which of that many parts of a table it is kept; neighbours are in different ones.
+    pub(crate) fn part(self, parts: usize) -> usize {
         let bits = match self {
             Self::V4(address) => u64::from(address.to_bits()),
             Self::V6(network) => network,
@@ -32,8 +31,8 @@ impl Caller {
     }
 }
 
-/// As an address or a network is written; a tenant by its number, which only this process knows.
-impl fmt::Display for Caller {
+/// An address or a network as usual; a tenant as `#` and its number.
+impl fmt::Display for QuotaKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::V4(address) => write!(f, "{address}"),
@@ -45,7 +44,7 @@ impl fmt::Display for Caller {
     }
 }
 
-impl From<IpAddr> for Caller {
+impl From<IpAddr> for QuotaKey {
     fn from(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(address) => Self::V4(address),
@@ -60,9 +59,9 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn addresses_of_one_network_are_one_caller() {
+    fn addresses_of_one_network_share_a_key() {
         let check = |one: &str, other: &str, same: bool| {
-            let of = |text: &str| Caller::from(text.parse::<IpAddr>().unwrap());
+            let of = |text: &str| QuotaKey::from(text.parse::<IpAddr>().unwrap());
             assert_eq!(of(one) == of(other), same, "{one} {other}");
         };
         check("192.0.2.1", "192.0.2.1", true);
@@ -74,23 +73,23 @@ mod tests {
 
     #[test]
     fn neighbours_are_kept_in_different_parts() {
-        let parts = |callers: &[Caller]| {
-            let parts: BTreeSet<usize> = callers.iter().map(|caller| caller.part(32)).collect();
+        let parts = |keys: &[QuotaKey]| {
+            let parts: BTreeSet<usize> = keys.iter().map(|key| key.part(32)).collect();
             assert!(parts.iter().all(|part| *part < 32));
             parts.len()
         };
-        let of = |caller: &dyn Fn(u32) -> Caller| (0..32).map(caller).collect::<Vec<_>>();
-        let address = |number| Caller::V4(Ipv4Addr::from_bits(number));
+        let of = |key: &dyn Fn(u32) -> QuotaKey| (0..32).map(key).collect::<Vec<_>>();
+        let address = |number| QuotaKey::V4(Ipv4Addr::from_bits(number));
         assert_eq!(parts(&of(&address)), 32);
         assert_eq!(parts(&of(&|number| address(number << 16))), 32);
-        assert_eq!(parts(&of(&Caller::Tenant)), 32);
-        let network = |number: u32, shift: u32| Caller::V6(u64::from(number) << shift);
+        assert_eq!(parts(&of(&QuotaKey::Tenant)), 32);
+        let network = |number: u32, shift: u32| QuotaKey::V6(u64::from(number) << shift);
         for shift in [0, 16, 32] {
             assert_eq!(parts(&of(&|number| network(number, shift))), 32, "{shift}");
         }
-        // What is the same in two places is not lost.
+        // Equal bits in two places do not cancel out.
         assert_ne!(address(0x1_0001).part(32), address(0x1_0000).part(32));
         assert_eq!(address(0x1_0001).part(32), 0);
-        assert_eq!(Caller::V6(0x1_0000_0001).part(32), 0);
+        assert_eq!(QuotaKey::V6(0x1_0000_0001).part(32), 0);
     }
 }

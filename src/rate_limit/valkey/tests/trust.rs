@@ -2,9 +2,9 @@
 
 use super::{
     super::ValkeySettings,
+    limits,
     replica::{Replica, settings},
     server::{ValkeyServer, free_port},
-    terms,
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use std::{
@@ -78,7 +78,7 @@ async fn a_password_is_read_again_for_each_connection() {
 
     fs::write(file.path(), "right horse\n").unwrap();
     replica.is_up().await;
-    assert!(replica.decide("a", &terms(), true).await.is_ok());
+    assert!(replica.decide("a", &limits(), true).await.is_ok());
 }
 
 #[tokio::test]
@@ -102,7 +102,7 @@ async fn tls_is_spoken_with_whom_the_file_signs_for() {
 
     let replica = Replica::connected(trusting(&format!("valkeys://localhost:{port}"), &ca)).await;
 
-    assert!(replica.decide("a", &terms(), true).await.is_ok());
+    assert!(replica.decide("a", &limits(), true).await.is_ok());
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 //! never waits: who asks bounds the time.
 
 use super::{
-    script::Questions,
+    script::Commands,
     settings::{Address, ValkeyFault, ValkeySettings, read_password},
     tls,
     why::Why,
@@ -66,12 +66,12 @@ impl Dial {
     }
 
     /// A connection over which decisions are made: one was, in the time that one may take.
-    pub(super) async fn connect(&self, questions: &Questions) -> Result<Link, Why> {
+    pub(super) async fn connect(&self, commands: &Commands) -> Result<Link, Why> {
         let limit = self.timeout.saturating_mul(DECISIONS).max(ATTEMPT);
         let attempt = async {
             let mut link = self.reach().await?;
-            self.introduce(&mut link.connection, questions).await?;
-            let rehearsal = questions.rehearse(&mut link.connection);
+            self.introduce(&mut link.connection, commands).await?;
+            let rehearsal = commands.rehearse(&mut link.connection);
             let rehearsed = timeout(self.timeout, rehearsal).await.map_err(|_| Why::Silent)?;
             rehearsed.map_err(|error| Why::from(&error))?;
             Ok(link)
@@ -95,7 +95,7 @@ impl Dial {
     async fn introduce(
         &self,
         connection: &mut MultiplexedConnection,
-        questions: &Questions,
+        commands: &Commands,
     ) -> Result<(), Why> {
         if let Some(Password { path, reading }) = &self.password {
             let path = path.clone();
@@ -113,7 +113,7 @@ impl Dial {
                 cmd("SELECT").arg(self.address.database).exec_async(connection).await?;
             }
             cmd("PING").exec_async(connection).await?;
-            questions.load(connection).await
+            commands.load(connection).await
         };
         begun.await.map_err(|error| Why::from(&error))
     }

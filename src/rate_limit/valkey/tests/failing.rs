@@ -2,11 +2,11 @@
 
 use super::{
     super::{Unavailable, ValkeySettings},
+    limits,
     replica::{Replica, comes_about, settings},
     server::ValkeyServer,
-    terms,
 };
-use crate::limit::{Ruling, Terms};
+use crate::rate_limit::{CallerLimits, LimitDecision};
 use std::{
     fs::{self, File},
     sync::Arc,
@@ -36,8 +36,8 @@ async fn was_tried_again(server: &ValkeyServer) {
 }
 
 async fn passes(replica: &Replica) {
-    let made = replica.decide("a", &terms(), true).await;
-    assert_eq!(made.map(|made| made.ruling), Ok(Ruling::Allowed));
+    let made = replica.decide("a", &limits(), true).await;
+    assert_eq!(made.map(|made| made.decision), Ok(LimitDecision::Allowed));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -50,8 +50,8 @@ async fn what_somebody_else_has_put_in_the_place_of_a_count_harms_nobody() {
         passes(&replica).await;
     }
 
-    let sixth = replica.decide("a", &terms(), true).await;
-    assert_eq!(sixth.map(|made| made.ruling), Ok(Ruling::RateLimited));
+    let sixth = replica.decide("a", &limits(), true).await;
+    assert_eq!(sixth.map(|made| made.decision), Ok(LimitDecision::RateLimited));
     assert_eq!(replica.told(), [false, true]);
 }
 
@@ -68,10 +68,10 @@ async fn a_server_that_forgets_the_script_is_told_it_again() {
     let mut asking = JoinSet::new();
     for _ in 0..100 {
         let replica = Arc::clone(&replica);
-        asking.spawn(async move { replica.decide("a", &terms(), true).await.unwrap().ruling });
+        asking.spawn(async move { replica.decide("a", &limits(), true).await.unwrap().decision });
     }
     let rulings = asking.join_all().await;
-    assert_eq!(rulings.iter().filter(|&&ruling| ruling == Ruling::Allowed).count(), 5);
+    assert_eq!(rulings.iter().filter(|&&decision| decision == LimitDecision::Allowed).count(), 5);
     assert_eq!(replica.told(), [false, true]);
 }
 
@@ -84,7 +84,7 @@ async fn a_server_that_is_killed_and_comes_again_is_used_again() {
     server.kill();
     // Nobody has to ask for it to be noticed.
     replica.is_down().await;
-    assert_eq!(replica.decide("a", &terms(), true).await, Err(Unavailable));
+    assert_eq!(replica.decide("a", &limits(), true).await, Err(Unavailable));
     replica.is_down_because("no connection to it comes about").await;
 
     server.restart();
@@ -106,7 +106,7 @@ async fn a_server_that_hangs_holds_nobody_up() {
         let replica = Arc::clone(&replica);
         asking.spawn(async move {
             let began = Instant::now();
-            (replica.decide("a", &terms(), true).await, began.elapsed())
+            (replica.decide("a", &limits(), true).await, began.elapsed())
         });
     }
     for (made, took) in asking.join_all().await {
@@ -117,7 +117,7 @@ async fn a_server_that_hangs_holds_nobody_up() {
     // From now on nobody waits at all, though connections to it come about.
     let began = Instant::now();
     for _ in 0..10_000 {
-        assert_eq!(replica.decide("a", &terms(), true).await, Err(Unavailable));
+        assert_eq!(replica.decide("a", &limits(), true).await, Err(Unavailable));
         assert!(began.elapsed() < Duration::from_secs(2));
     }
     replica.is_down().await;
@@ -129,8 +129,8 @@ async fn a_server_that_hangs_holds_nobody_up() {
     server.go_on();
     replica.is_up().await;
     // What was sent to it before may be counted, but is nobody's answer.
-    let other = replica.decide("b", &terms(), true).await.unwrap();
-    assert_eq!((other.ruling, other.rate.remaining), (Ruling::Allowed, 4));
+    let other = replica.decide("b", &limits(), true).await.unwrap();
+    assert_eq!((other.decision, other.rate.remaining), (LimitDecision::Allowed, 4));
 }
 
 #[tokio::test]
@@ -139,7 +139,7 @@ async fn the_first_who_gets_no_answer_spares_all_others() {
     let replica = Replica::connected(impatient(&server)).await;
 
     server.stop();
-    assert_eq!(replica.decide("a", &terms(), true).await, Err(Unavailable));
+    assert_eq!(replica.decide("a", &limits(), true).await, Err(Unavailable));
 
     // At once, without anything else having run.
     assert!(!replica.valkey.is_up());
@@ -155,13 +155,13 @@ async fn a_late_answer_is_not_taken_for_one_to_another_question() {
     let replica = Replica::connected(impatient(&server)).await;
     for round in 0..5 {
         server.stop();
-        let slow = Terms { decodes_per_day: Some(1), ..terms() };
+        let slow = CallerLimits { decodes_per_day: Some(1), ..limits() };
         assert_eq!(replica.decide("late", &slow, true).await, Err(Unavailable), "{round}");
         replica.is_down().await;
         server.go_on();
         replica.is_up().await;
         let name = format!("other {round}");
-        let made = replica.decide(&name, &terms(), true).await.unwrap();
+        let made = replica.decide(&name, &limits(), true).await.unwrap();
         assert_eq!((made.rate.remaining, made.quota), (4, None), "{round}");
     }
 }
@@ -172,7 +172,7 @@ async fn a_replica_that_takes_no_writes_is_of_no_use() {
     let replica = Replica::connected(settings(&server.url())).await;
 
     assert_eq!(server.command(&["REPLICAOF", "127.0.0.1", "1"]), "OK");
-    assert_eq!(replica.decide("a", &terms(), true).await, Err(Unavailable));
+    assert_eq!(replica.decide("a", &limits(), true).await, Err(Unavailable));
     replica.is_down_because("it is a replica that takes no writes").await;
     was_tried_again(&server).await;
     assert_eq!(replica.told(), [false, true, false]);
@@ -188,7 +188,7 @@ async fn a_server_whose_memory_is_full_is_of_no_use() {
     let replica = Replica::connected(settings(&server.url())).await;
 
     assert_eq!(server.command(&["CONFIG", "SET", "maxmemory", "1"]), "OK");
-    assert_eq!(replica.decide("a", &terms(), true).await, Err(Unavailable));
+    assert_eq!(replica.decide("a", &limits(), true).await, Err(Unavailable));
     replica.is_down_because("its memory is full").await;
     was_tried_again(&server).await;
     assert_eq!(replica.told(), [false, true, false]);
@@ -204,7 +204,7 @@ async fn a_server_that_does_not_permit_what_is_needed_is_of_no_use() {
     let replica = Replica::connected(settings(&server.url())).await;
 
     assert_eq!(server.command(&["ACL", "SETUSER", "default", "-evalsha"]), "OK");
-    assert_eq!(replica.decide("a", &terms(), true).await, Err(Unavailable));
+    assert_eq!(replica.decide("a", &limits(), true).await, Err(Unavailable));
     replica.is_down_because("it does not permit what is needed").await;
 
     assert_eq!(server.command(&["ACL", "SETUSER", "default", "+evalsha"]), "OK");
@@ -237,7 +237,7 @@ async fn the_log_has_a_line_for_each_change_and_no_password() {
     server.kill();
     replica.is_down().await;
     for _ in 0..100 {
-        assert_eq!(replica.decide("a", &terms(), true).await, Err(Unavailable));
+        assert_eq!(replica.decide("a", &limits(), true).await, Err(Unavailable));
     }
     replica.is_down_because("no connection to it comes about").await;
     server.restart();

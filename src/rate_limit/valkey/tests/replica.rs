@@ -2,9 +2,9 @@
 
 use super::{
     super::{Unavailable, Valkey, ValkeySettings},
-    Terms,
+    CallerLimits,
 };
-use crate::limit::Verdict;
+use crate::rate_limit::LimitOutcome;
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
@@ -45,10 +45,10 @@ impl Replica {
     pub(super) async fn decide(
         &self,
         count: &str,
-        terms: &Terms,
+        limits: &CallerLimits,
         is_decode: bool,
-    ) -> Result<Verdict, Unavailable> {
-        self.valkey.decide(count, terms, is_decode).await
+    ) -> Result<LimitOutcome, Unavailable> {
+        self.valkey.decide(count, limits, is_decode).await
     }
 
     /// Waits until it is down for this reason.
