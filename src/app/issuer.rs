@@ -62,7 +62,7 @@ impl KeysOfIssuer {
         let from = match (&config.auth.jwt.jwks_file, &config.auth.jwt.jwks_url) {
             (Some(path), _) => {
                 let keys = read(path).with_context(|| {
-                    format!("auth.jwt.jwks_file = {:?} is of no use", path.display())
+                    format!("auth.jwt.jwks_file = {:?} could not be used", path.display())
                 });
                 issuer.tried(Some(keys.map_err(Unusable)?));
                 From::File { path: path.clone(), reading: Patient::default() }
@@ -76,7 +76,7 @@ impl KeysOfIssuer {
                 let policy = base.unblocked_with_rules(vec![rule]);
                 // What is never allowed, whatever its name leads to, is known now.
                 policy.approve(url).map_err(|denied| {
-                    Unusable(anyhow!("auth.jwt.jwks_url is of no use: {}", denied.reason))
+                    Unusable(anyhow!("auth.jwt.jwks_url could not be used: {}", denied.reason))
                 })?;
                 let fetcher = fetcher(config, vec!["*/*".to_owned()], Box::new(|_| ()))?;
                 let fetcher = Box::new(fetcher);
@@ -112,15 +112,21 @@ impl KeysOfIssuer {
             if was_well != Some(is_well) {
                 match &keys {
                     Ok(keys) => {
-                        tracing::info!(keys = keys.len(), "the keys of the issuer are there");
+                        tracing::info!(keys = keys.len(), "issuer keys loaded");
                     }
                     Err(error) => {
                         let error = format!("{error:#}");
-                        tracing::error!(error, "no keys of the issuer: those that are known count");
+                        tracing::error!(
+                            error,
+                            "issuer keys could not be refreshed; keeping the previous ones"
+                        );
                     }
                 }
-                let detail =
-                    if is_well { "current" } else { "cannot be had: those that are known count" };
+                let detail = if is_well {
+                    "current"
+                } else {
+                    "could not be refreshed; the previous keys are in force"
+                };
                 self.readiness.note("issuer_keys", is_well, detail);
             }
             was_well = Some(is_well);

@@ -227,7 +227,7 @@ fn check_policy(decoding: &Decoding, readiness: &Readiness) {
     let checked = decoding.decoder.check_policy();
     readiness.set_sound(checked.is_ok());
     if let Err(passed) = checked {
-        tracing::error!(passed, "the policy failed its self-check: nothing is fetched");
+        tracing::error!(passed, "the policy failed its self-check; nothing is fetched");
     }
 }
 
@@ -375,7 +375,7 @@ fn fetcher(
     let egress = &config.egress;
     let extra = egress.extra_ca_file.as_deref();
     let roots = fetch::roots(extra).with_context(|| {
-        format!("egress.extra_ca_file = {:?} is of no use", extra.unwrap_or("".as_ref()))
+        format!("egress.extra_ca_file = {:?} could not be used", extra.unwrap_or("".as_ref()))
     })?;
     let settings = fetch::Settings {
         connect_timeout: egress.connect_timeout,

@@ -60,7 +60,7 @@ impl Supervisor {
         if let Some(socket) = &self.socket
             && let Err(error) = socket.send(state.as_bytes())
         {
-            tracing::warn!(%error, "the supervisor was not told");
+            tracing::warn!(%error, "the supervisor could not be notified");
         }
     }
 }
@@ -78,5 +78,5 @@ fn connect(name: OsString) -> Option<UnixDatagram> {
         socket.set_nonblocking(true)?;
         Ok(socket)
     });
-    connected.inspect_err(|error| tracing::warn!(%error, "NOTIFY_SOCKET is of no use")).ok()
+    connected.inspect_err(|error| tracing::warn!(%error, "NOTIFY_SOCKET could not be used")).ok()
 }

@@ -222,15 +222,18 @@ impl TenantsFile {
         match done {
             Ok(()) => {
                 let tenants = self.door.callers().members.len();
-                tracing::info!(tenants, "the tenants file was read again and is in force");
+                tracing::info!(tenants, "tenants file reloaded");
                 metrics.reloaded(SystemTime::now());
-                self.readiness.note("tenants", true, "in force as the file says");
+                self.readiness.note("tenants", true, "the file is in force");
             }
             Err(faults) => {
                 let faults = faults.join("; ");
-                tracing::error!(faults, "the tenants file is of no use: nothing has changed");
+                tracing::error!(
+                    faults,
+                    "tenants file could not be loaded; keeping the previous one"
+                );
                 metrics.reload_success.set(0);
-                let detail = "the file is of no use: what was in force before it still is";
+                let detail = "could not be loaded; the previous file is in force";
                 self.readiness.note("tenants", false, detail);
             }
         }

@@ -140,7 +140,11 @@ fn raise_descriptors(config: &Config) {
     let needed = config.server.max_connections + config.overload.fetch + OTHER_DESCRIPTORS;
     if raised.is_err() || maximum.is_some_and(|maximum| maximum < needed) {
         let allowed = getrlimit(Resource::Nofile).current;
-        tracing::warn!(allowed, needed, "fewer descriptors than server.max_connections may need");
+        tracing::warn!(
+            allowed,
+            needed,
+            "the limit of open files is too low for server.max_connections"
+        );
     }
 }
 

@@ -240,7 +240,7 @@ impl Decoder {
     }
 
     fn check_is_sound(&self) -> Result<(), Failure> {
-        let unsound = "the policy failed its self-check: nothing is fetched";
+        let unsound = "the policy failed its self-check; nothing is fetched";
         self.is_sound.load(Relaxed).then_some(()).ok_or_else(|| Failure::internal(unsound))
     }
 

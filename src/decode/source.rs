@@ -180,7 +180,7 @@ impl<'a> Fetching<'a> {
                 return Err(self.not_fetched(error));
             };
             let pause_ms = pause.as_millis();
-            tracing::debug!(?error, self.attempts, pause_ms, "the source is tried again");
+            tracing::debug!(?error, self.attempts, pause_ms, "retrying the source");
             last = Some(error);
             self.lending.wait(permit, sleep(pause)).await;
         }

@@ -68,10 +68,10 @@ impl Authorization {
             Ok(value) if value == self.value() => {}
             Ok(value) => {
                 *self.value.write().unwrap_or_else(PoisonError::into_inner) = value;
-                tracing::info!(%path, "an authorization file was read again");
+                tracing::info!(%path, "authorization file reloaded");
             }
             Err(error) if was_well => {
-                let message = "an authorization file is of no use: its last value counts";
+                let message = "authorization file could not be read; keeping the previous value";
                 tracing::error!(%path, %error, message);
             }
             Err(_) => {}

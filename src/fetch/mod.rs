@@ -104,7 +104,7 @@ impl std::fmt::Display for BuildError {
         match self {
             Self::Client(error) => write!(f, "the client for sources cannot be made: {error}"),
             Self::Authorization(rule, unusable) => {
-                write!(f, "the authorization_file of {rule} is of no use: {unusable}")
+                write!(f, "the authorization_file of {rule} could not be used: {unusable}")
             }
         }
     }

@@ -41,7 +41,7 @@ pub fn roots(extra: Option<&Path>) -> Result<RootCertStore, RootsError> {
              fetched; install the package ca-certificates or set SSL_CERT_FILE"
         );
     } else if ignored > 0 {
-        tracing::debug!(ignored, "some of the system's certificate authorities are not usable");
+        tracing::debug!(ignored, "some certificate authorities of the system could not be used");
     }
     if let Some(path) = extra {
         let mut found = false;

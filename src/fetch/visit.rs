@@ -136,9 +136,9 @@ impl Visit {
         let Some(is_open) = self.origin.note(self.pass, conduct) else { return };
         let origin = self.origin.name();
         if is_open {
-            tracing::warn!(origin, "the origin fails: it is left alone for a while");
+            tracing::warn!(origin, "circuit opened: the origin keeps failing");
         } else {
-            tracing::info!(origin, "the origin is well again");
+            tracing::info!(origin, "circuit closed: the origin has recovered");
         }
         self.origins.recount();
     }

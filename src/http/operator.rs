@@ -109,7 +109,7 @@ struct Level {
     level: String,
 }
 
-/// The service's own lines are of another level, for a while.
+/// The service's own log level changed, for a while.
 pub(super) async fn log_level(
     State(levels): State<Levels>,
     request: Request,
@@ -122,7 +122,7 @@ pub(super) async fn log_level(
     })?;
     levels.change(parsed);
     let until = rfc3339(SystemTime::now() + LEVELS_LAST);
-    tracing::info!(level, until, "lines are of another level");
+    tracing::info!(level, until, "log level changed");
     Ok(Json(json!({ "level": level, "until": until })).into_response())
 }
 

@@ -47,7 +47,7 @@ impl Levels {
         let back = tokio::spawn(async move {
             sleep(FOR).await;
             (change.put)(change.usual.targets().clone());
-            tracing::info!(log = %change.usual, "lines are of their usual level again");
+            tracing::info!(log = %change.usual, "log level restored");
         });
         let mut last = self.0.back.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(last) = last.replace(back.abort_handle()) {

@@ -158,7 +158,7 @@ async fn a_tenants_file_of_no_use_ends_the_start_and_says_all_that_is_wrong() {
     check("[[tenant]", &["tenants.toml:1"]).await;
     let gone = "[[tenant]]\nname = \"x\"\nallow = [{ url = \"https://a.example\", \
                 authorization_file = \"/nowhere\" }]\n";
-    check(gone, &["tenant x: the authorization_file of rule-1 is of no use"]).await;
+    check(gone, &["tenant x: the authorization_file of rule-1 could not be used"]).await;
     // Nobody waits for who writes into it.
     let file = TenantsFile::new(&Roster::default());
     std::fs::remove_file(file.path()).expect("removed");

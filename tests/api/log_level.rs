@@ -19,7 +19,7 @@ async fn an_operator_sees_more_of_the_service_and_less_again() {
     let upstream = Upstream::tls().await;
     upstream.on("/", Reply::ok("").status(503));
     let app = TestApp::with_source(&upstream, "attempts = 2", ADMIN).await;
-    let again = |line: &Value| line["message"] == "the source is tried again";
+    let again = |line: &Value| line["message"] == "retrying the source";
     let source = json!({ "source": upstream.url("/") });
 
     app.decode(&source).await.problem(424, "source_failed");

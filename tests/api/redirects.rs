@@ -106,11 +106,16 @@ async fn an_authorization_stays_with_the_origin_of_its_rule() {
 
     // Rotated, with a moment in which it is not there.
     std::fs::remove_file(file.path()).expect("removed");
-    app.log_line(|line| line["message"].as_str().is_some_and(|it| it.contains("is of no use")))
-        .await;
+    app.log_line(|line| {
+        line["message"]
+            .as_str()
+            .is_some_and(|it| it.contains("authorization file could not be read"))
+    })
+    .await;
     decode(&app, &upstream, "/plain").await;
     std::fs::write(file.path(), "Bearer t0ken-of-tomorrow").expect("written");
-    app.log_line(|line| line["message"].as_str().is_some_and(|it| it.contains("read again"))).await;
+    app.log_line(|line| line["message"].as_str().is_some_and(|it| it.contains("file reloaded")))
+        .await;
     decode(&app, &upstream, "/plain").await;
 
     let plain = upstream.requests().into_iter().filter(|head| head.target == "/plain");
@@ -131,7 +136,7 @@ async fn without_its_authorization_file_the_service_does_not_start() {
     let output = output.output().expect("it runs");
     assert_eq!(output.status.code(), Some(78));
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("the authorization_file of docs is of no use"), "{said}");
+    assert!(said.contains("the authorization_file of docs could not be used"), "{said}");
 }
 
 #[tokio::test]

@@ -185,8 +185,8 @@ def machines(tree: Tree) -> Iterator[str]:
 def gates(tree: Tree) -> Iterator[str]:
     """What a pull request is told."""
     hygiene = tree.workflow("ci-hygiene.yml")["jobs"]["hygiene"]
-    if ".ci/hygiene" not in commands(hygiene) or int(hygiene["timeout-minutes"]) > 30:
-        yield "hygiene runs .ci/hygiene, and ends soon"
+    if ".ci/quick" not in commands(hygiene) or int(hygiene["timeout-minutes"]) > 30:
+        yield "hygiene runs .ci/quick, and ends soon"
     cancelled = tree.workflow("ci-hygiene.yml")["concurrency"]["cancel-in-progress"]
     if cancelled != "${{ github.event_name == 'pull_request' }}":
         yield "hygiene may end on main before its cache is kept"
@@ -462,7 +462,7 @@ SPOILT = [
         "run: .ci/run",
         "continue-on-error: true\n        run: .ci/run",
     ),
-    Spoilt("gates", "hygiene runs", HYGIENE, "run: .ci/hygiene", "run: .ci/toolchain"),
+    Spoilt("gates", "hygiene runs", HYGIENE, "run: .ci/quick", "run: .ci/toolchain"),
     Spoilt("gates", "hygiene runs", HYGIENE, "timeout-minutes: 30", "timeout-minutes: 60"),
     Spoilt("triggers", "started by", HYGIENE, "  push:\n    branches: [main]\n", ""),
     Spoilt(
@@ -483,9 +483,9 @@ SPOILT = [
         "too many rights",
         CI_YML,
         "        run: .ci/run\n",
-        "        run: .ci/hygiene\n",
+        "        run: .ci/quick\n",
     ),
-    Spoilt("machines", "no compiler", HYGIENE, "run: .ci/toolchain", "run: .ci/setup hygiene"),
+    Spoilt("machines", "no compiler", HYGIENE, "run: .ci/toolchain", "run: .ci/setup quick"),
     Spoilt("machines", "runs on", DEPLOY, "runs-on: ubuntu-24.04", "runs-on: ubuntu-22.04"),
     Spoilt("machines", "needs Debian", DEPLOY, "deploy/publish", ".ci/scan dependencies #"),
     Spoilt(
@@ -495,7 +495,7 @@ SPOILT = [
         "    environment: staging\n",
         f"    environment: staging\n    container: debian:12@sha256:{'0' * 64}\n",
     ),
-    Spoilt("gates", "gate should run", CI_YML, ".ci/run", ".ci/hygiene"),
+    Spoilt("gates", "gate should run", CI_YML, ".ci/run", ".ci/quick"),
     Spoilt("gates", "advisories should run", CI_YML, ".ci/scan dependencies", ".ci/toolchain"),
     Spoilt("gates", "image should run", CI_YML, ".ci/scan contents target/packed", ".ci/toolchain"),
     Spoilt("gates", "audit should run", CI_YML, ".ci/scan image target/packed", ".ci/toolchain"),

@@ -196,9 +196,9 @@ def lines_of_program(binary: Path, directory: Path) -> tuple[list[str], list[str
 
         good = tenants.read_text()
         tenants.write_text("[[tenant]\n")
-        wait_for("a word about a broken file", 10, lambda: is_said("is of no use"))
+        wait_for("a word about a broken file", 10, lambda: is_said("tenants file could not be loaded"))
         tenants.write_text(good)
-        wait_for("a word about a whole file", 10, lambda: is_said("is in force"))
+        wait_for("a word about a whole file", 10, lambda: is_said("tenants file reloaded"))
         post(f"http://{admin}/admin/reload", operator, "", {})
         program.send_signal(signal.SIGTERM)
         program.wait(30)
@@ -416,8 +416,8 @@ def expected_answers() -> dict[str, str]:
         "Did it panic, or say anything that is no line?": "(no line: .*\n)+"
         rf"{at} panic at src/scan/engine\.rs:120:17\n",
         "What changed?": rf"({at} INFO listening \n){{2}}"
-        rf"{at} ERROR the tenants file is of no use: .*\n"
-        rf"({at} INFO the tenants file was read again .*\n)+"
+        rf"{at} ERROR tenants file could not be loaded; keeping the previous one: .*\n"
+        rf"({at} INFO tenants file reloaded .*\n)+"
         rf"{at} INFO shutting down \n(.*\n)*{at} ERROR panicked \n",
         "Are lines missing?": r"\d\d\n",
     }

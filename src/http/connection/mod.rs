@@ -177,7 +177,7 @@ impl Served {
                 }
                 Err(error) => {
                     // Of one connection, or of all while descriptors are short.
-                    tracing::warn!(%error, "no connection was accepted");
+                    tracing::warn!(%error, "connection could not be accepted");
                     self.watch.make_room();
                     sleep(PAUSE).await;
                 }
@@ -231,7 +231,7 @@ impl Served {
             if error.is_parse() {
                 self.metrics.security_event("malformed_input");
             }
-            tracing::debug!(%error, "a connection ended");
+            tracing::debug!(%error, "connection ended with an error");
         }
     }
 }

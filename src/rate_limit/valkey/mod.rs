@@ -193,7 +193,7 @@ impl Valkey {
         let number = self.next.fetch_add(1, Relaxed);
         let mut state = self.state.subscribe();
         self.state.send_replace(State::Up { number, connection: link.connection.clone() });
-        tracing::info!("the Valkey server is up: usage is counted there");
+        tracing::info!("Valkey is up; usage is counted there");
         (self.on_change)(true);
         tokio::select! {
             () = link.ended() => self.lose(number, Why::Closed),
@@ -208,7 +208,7 @@ impl Valkey {
 }
 
 fn log_down(why: &Why) {
-    let message = "the Valkey server is down: usage is not counted there";
+    let message = "Valkey is down; usage is not counted there";
     tracing::warn!(reason = %why, detail = why.detail(), message);
 }
 
