@@ -239,7 +239,7 @@ def faults_at_work(machine: Machine, unit: str, key: str) -> Iterator[str]:
         yield "it does not tell that it is ready"
     if machine.decode(key) != 200 or machine.decode() != 401:
         yield f"it does not serve whom it should: {machine.decode(key)}, {machine.decode()}"
-    if "fewer descriptors" in machine.journal():
+    if "limit of open files" in machine.journal():
         yield "it has fewer descriptors than it may need"
 
     status = machine.run("cat", f"/proc/{machine.show('MainPID')}/status")
