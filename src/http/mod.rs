@@ -30,6 +30,7 @@ pub use gate::Gates;
 pub use host::AllowedHosts;
 pub use layers::layered;
 pub use operator::{ReloadFaults, Reloads, Shown};
+pub use pages::list as problems;
 pub use probes::Readiness;
 pub use problem::Refusal;
 pub use routes::{Admin, Kind, Public, ROUTES, Route, admin, labels, public};

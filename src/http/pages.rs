@@ -109,8 +109,7 @@ pub(super) async fn index(
 /// Every problem.
 pub(super) async fn problems(headers: HeaderMap) -> Result<Response, Refusal> {
     if !accept::best(&headers, &[(JSON, false), (HTML, true)])? {
-        let all: Vec<Value> = Code::ALL.into_iter().map(|code| described(&entry(code))).collect();
-        return Ok(Json(json!({ "problems": all })).into_response());
+        return Ok(Json(json!({ "problems": list() })).into_response());
     }
     let mut rows = String::new();
     for code in Code::ALL {
@@ -122,6 +121,11 @@ pub(super) async fn problems(headers: HeaderMap) -> Result<Response, Refusal> {
         );
     }
     Ok(page("Problems", &format!("<dl>\n{rows}</dl>")))
+}
+
+/// Every problem, as `GET /problems` lists them.
+pub fn list() -> Vec<Value> {
+    Code::ALL.into_iter().map(|code| described(&entry(code))).collect()
 }
 
 /// One problem.

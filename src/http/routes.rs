@@ -67,7 +67,7 @@ const DECODE: Route = Route {
     purpose: "decode a document: its URL, or the document itself",
     answers: &[200, 400, 401, 403, 406, 408, 413, 415, 422, 424, 429, 499, 500, 503, 504],
 };
-const INDEX: Route = Route::page("/", "this page", &[200, 403, 406, 429, 503]);
+const INDEX: Route = Route::page("/", "the routes of the listener", &[200, 403, 406, 429, 503]);
 const HEALTH: Route = Route {
     kind: Kind::Probe,
     ..Route::page("/health", "whether the process is alive", &[200, 403])
@@ -79,7 +79,7 @@ const READY: Route = Route {
 const PROBLEMS: Route =
     Route::page("/problems", "what each problem means and what to do", &[200, 403, 406, 429, 503]);
 const PROBLEM: Route =
-    Route::page("/problems/{code}", "one of them", &[200, 403, 404, 406, 429, 503]);
+    Route::page("/problems/{code}", "one problem", &[200, 403, 404, 406, 429, 503]);
 const METRICS: Route =
     Route { kind: Kind::Metrics, ..Route::page("/metrics", "metrics for Prometheus", &[200, 403]) };
 const ERRORS: Route =

@@ -55,14 +55,14 @@ impl CallerMetrics {
         let decisions = counters(
             r,
             "decoder_rate_limit_decisions_total",
-            "Requests by what rate limits and quotas said.",
+            "Decisions of rate limits and quotas.",
             &["decision", "backend"],
         )?;
         let of_backend = |backend: Backend| {
             Decision::ALL
                 .map(|decision| decisions.with_label_values(&[decision.as_str(), backend.as_str()]))
         };
-        let help = "Decodes of each tenant.";
+        let help = "Decodes by tenant and outcome.";
         let tenant_decodes = counters(r, TENANT_DECODES, help, &["tenant", "outcome"])?;
         let help = "Decodes of documents that a rule allows to be fetched.";
         let rule_decodes = counters(r, RULE_DECODES, help, &["rule", "outcome"])?;
@@ -73,7 +73,7 @@ impl CallerMetrics {
             backend_up: gauge(
                 r,
                 "decoder_rate_limit_backend_up",
-                "Whether what rate limits and quotas are counted in is there.",
+                "Whether the shared store of rate limits and quotas is up.",
             )?,
             anonymous: Arc::new(TenantMetrics::new(&tenant_decodes, ANONYMOUS)),
             tenant_decodes,
@@ -82,12 +82,12 @@ impl CallerMetrics {
             reload_success: gauge(
                 r,
                 "decoder_config_reload_success",
-                "Whether what is reloaded could be used when it was last read.",
+                "Whether the last reload of the tenants file succeeded.",
             )?,
             reload_timestamp: gauge(
                 r,
                 "decoder_config_reload_timestamp_seconds",
-                "When what was reloaded came into force.",
+                "When the tenants file last came into force.",
             )?,
             expiry: registered(r, GaugeVec::new(expiry, &["kind"])?)?,
         };

@@ -32,15 +32,15 @@ impl Confines {
             root,
             memory_limit: IntGauge::new(
                 "process_memory_limit_bytes",
-                "Memory that this process can have: what its control groups allow, or all there is.",
+                "Memory available to this process: the limit of its control groups, or all memory.",
             )?,
             periods: IntCounter::new(
                 "process_cpu_periods_total",
-                "Periods in which the processor time of this process's control group was limited.",
+                "Scheduling periods in which the processor time of this process's control group was limited.",
             )?,
             throttled: IntCounter::new(
                 "process_cpu_throttled_periods_total",
-                "Those in which there was not enough of it.",
+                "Scheduling periods in which this process's control group used up its processor time.",
             )?,
         })
     }

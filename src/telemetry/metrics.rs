@@ -82,7 +82,7 @@ impl Metrics {
         let decodes = counters(
             r,
             "decoder_decodes_total",
-            "Decodes by how they ended.",
+            "Decodes by outcome.",
             &["outcome", "code", "blame", "input"],
         )?;
         let success =
@@ -90,7 +90,7 @@ impl Metrics {
         let decode_duration = histograms(
             r,
             "decoder_decode_duration_seconds",
-            "From the complete request to the last byte of its answer.",
+            "Time from the complete request to the last byte of its response.",
             &["outcome", "input"],
             &SECONDS,
         )?;
@@ -101,20 +101,20 @@ impl Metrics {
         let document_bytes = histograms(
             r,
             "decoder_document_bytes",
-            "Bytes of documents that were scanned, before transcoding.",
+            "Size of scanned documents in bytes, before transcoding.",
             &["input"],
             &sizes,
         )?;
         let http_requests = counters(
             r,
             "decoder_http_requests_total",
-            "Requests; status 499 where the client left before there was an answer.",
+            "Requests. Status 499: the client left before the response.",
             &["method", "route", "status"],
         )?;
         let http_duration = histograms(
             r,
             "decoder_http_request_duration_seconds",
-            "From the head of a request to the last byte of its answer.",
+            "Time from the head of a request to the last byte of its response.",
             &["route"],
             &SECONDS,
         )?;
@@ -131,55 +131,55 @@ impl Metrics {
             secrets_recovered: counter(
                 r,
                 "decoder_secrets_recovered_total",
-                "Secrets in answers.",
+                "Secrets in responses.",
             )?,
             secrets_per_decode: registered(
                 r,
                 Histogram::with_opts(
-                    HistogramOpts::new("decoder_secrets_per_decode", "Secrets in one answer.")
+                    HistogramOpts::new("decoder_secrets_per_decode", "Secrets in one response.")
                         .buckets(secrets),
                 )?,
             )?,
             fetch_duration: histograms(
                 r,
                 "decoder_fetch_duration_seconds",
-                "Fetching a document, from the lookup to its last byte that was read.",
+                "Time to fetch a document, from name resolution to the last byte read.",
                 &["result"],
                 &SECONDS,
             )?,
             fetch_phase: histograms(
                 r,
                 "decoder_fetch_phase_duration_seconds",
-                "Parts of a fetch; what did not happen is not observed.",
+                "Time of each phase of a fetch. A phase that did not happen is not observed.",
                 &["phase"],
                 &SECONDS,
             )?,
             fetch_attempts: counters(
                 r,
                 "decoder_fetch_attempts_total",
-                "Attempts to fetch a document.",
+                "Attempts to fetch a document, by result.",
                 &["result"],
             )?,
             fetch_retries: counters(
                 r,
                 "decoder_fetch_retries_total",
-                "Attempts that failed in a way that may pass, by what became of them.",
+                "Failed attempts that could be retried, by decision.",
                 &["decision"],
             )?,
             circuits_open: gauge(
                 r,
                 "decoder_circuits_open",
-                "Origins that are left alone because they fail.",
+                "Origins whose circuit is open because they keep failing.",
             )?,
             fetch_bytes: counter(
                 r,
                 "decoder_fetch_bytes_total",
-                "Bytes of documents that were fetched, as they came from the network.",
+                "Bytes of fetched documents, as received from the network.",
             )?,
             security_events: counters(
                 r,
                 "decoder_security_events_total",
-                "What an attack would look like.",
+                "Security events by kind.",
                 &["kind"],
             )?,
             routes: routes.iter().map(route).collect(),
@@ -188,28 +188,28 @@ impl Metrics {
             in_flight: gauge(
                 r,
                 "decoder_http_requests_in_flight",
-                "Requests between their head and their last byte, without probes and scrapes.",
+                "Requests in progress, without probes and scrapes.",
             )?,
-            connections: gauge(r, "decoder_http_connections", "Connections that are open.")?,
+            connections: gauge(r, "decoder_http_connections", "Open connections.")?,
             shed_in_flight: pools.shed.with_label_values(&["none", "in_flight"]),
             pools,
             callers: CallerMetrics::new(r)?,
             log_lines_dropped: counter(
                 r,
                 "decoder_log_lines_dropped_total",
-                "Log lines that nobody read in time.",
+                "Log lines that were dropped because they were not read in time.",
             )?,
             policy_selfcheck_ok: gauge(
                 r,
                 "decoder_policy_selfcheck_ok",
-                "Whether the policy denied all that it must when it was last checked.",
+                "Whether the last self-check of the policy passed.",
             )?,
-            ready: gauge(r, "decoder_ready", "Whether the service wants requests.")?,
+            ready: gauge(r, "decoder_ready", "Whether the service is ready for requests.")?,
             cutting_off: AtomicBool::new(false),
             registry: registry.clone(),
         };
         metrics.make_children();
-        let help = "The version that runs; always 1.";
+        let help = "Version and commit of the program; always 1.";
         let info = gauges(r, "decoder_build_info", help, &["version", "commit"])?;
         info.with_label_values(&[env!("CARGO_PKG_VERSION"), env!("DECODER_COMMIT")]).set(1);
         registry.register(Box::new(ProcessCollector::for_self()))?;

@@ -39,20 +39,20 @@ impl Pools {
     pub(super) fn new(r: &Registry) -> Result<Self, prometheus::Error> {
         let pool = &["pool"];
         let pools = Self {
-            limit: gauges(r, "decoder_pool_limit", "Decodes that may run at once.", pool)?,
-            in_use: gauges(r, "decoder_pool_in_use", "Decodes that run.", pool)?,
-            depth: gauges(r, "decoder_queue_depth", "Decodes that wait for a place.", pool)?,
+            limit: gauges(r, "decoder_pool_limit", "Permits that may be in use.", pool)?,
+            in_use: gauges(r, "decoder_pool_in_use", "Permits in use.", pool)?,
+            depth: gauges(r, "decoder_queue_depth", "Requests that wait for a permit.", pool)?,
             wait: histograms(
                 r,
                 "decoder_queue_wait_seconds",
-                "How long those who got a place had waited for it.",
+                "Time that requests waited for their permit.",
                 pool,
                 &SECONDS,
             )?,
             shed: counters(
                 r,
                 "decoder_shed_total",
-                "Requests that were turned away because of others.",
+                "Requests refused because of overload.",
                 &["pool", "reason"],
             )?,
         };

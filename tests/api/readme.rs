@@ -1,5 +1,5 @@
-//! The commands of the README, executed by a shell and curl as they are printed, in the order of
-//! the page. Behind the feature `real-tools`; a program that is missing is a failure:
+//! The commands of the README and of `docs/`, executed by a shell and curl as they are printed, in
+//! the order in which the README leads to the pages. Behind the feature `real-tools`; a program that is missing is a failure:
 //! `apt-get install bash curl`.
 
 use crate::support::app::{TestApp, program};
@@ -12,14 +12,18 @@ struct Example {
     printed: String,
 }
 
-/// The commands up to the section about the container image: what needs nothing but this
-/// program, a shell and curl.
+/// The commands that need nothing but this program, a shell and curl.
 fn examples() -> Vec<Example> {
-    let (page, _) =
-        include_str!("../../README.md").split_once("\n## Container image\n").expect("a section");
+    let pages = [
+        include_str!("../../README.md"),
+        include_str!("../../docs/cli.md"),
+        include_str!("../../docs/configuration.md"),
+        include_str!("../../docs/egress.md"),
+        include_str!("../../docs/callers.md"),
+    ];
     let block = Regex::new(r"(?ms)^```(console|sh)\n(.*?)^```").expect("a regex");
     let mut examples: Vec<Example> = Vec::new();
-    for found in block.captures_iter(page) {
+    for found in pages.iter().flat_map(|page| block.captures_iter(page)) {
         let is_console = &found[1] == "console";
         let mut within_document = false;
         for line in found[2].lines() {
@@ -53,7 +57,7 @@ fn settled(text: &str) -> String {
 /// As a reader does it: the service of the first section runs on its port until the end, and the
 /// program is not there before the page installs it.
 #[tokio::test]
-async fn the_readme_does_what_it_says_in_the_order_of_the_page() {
+async fn the_readme_and_the_docs_do_what_they_say_in_order() {
     // Its document is on the internet, which is not asked here.
     let config = "[egress]\nhosts.\"raw.githubusercontent.com\" = [\"127.0.0.1\"]\n";
     let open = TestApp::start(config).await;

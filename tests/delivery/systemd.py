@@ -202,7 +202,7 @@ def machine(image: str, folder: Path) -> Iterator[Machine]:
 def install(machine: Machine) -> None:
     """By the words of README."""
     block = re.search(
-        r"^## systemd\n.*?```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.S | re.M
+        r"^## systemd\n.*?```sh\n(.*?)```", (ROOT / "docs/operations.md").read_text(), re.S | re.M
     )
     machine.run("sh", "-euc", block[1])
 
