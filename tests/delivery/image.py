@@ -458,7 +458,9 @@ def at_work(image: str, folder: Path, origin: Origin) -> None:
 
 def as_told(image: str) -> None:
     """The command of README, before whoever has just built the image."""
-    block = re.search(r"```sh\n(podman run .*?)```", (ROOT / "docs/operations.md").read_text(), re.DOTALL)
+    block = re.search(
+        r"```sh\n(podman run .*?)```", (ROOT / "docs/operations.md").read_text(), re.DOTALL
+    )
     port = loopback.free_port()
     words = shlex.split(
         block[1].replace("\\\n", " ").replace("127.0.0.1:8080:", f"127.0.0.1:{port}:")

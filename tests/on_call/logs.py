@@ -196,7 +196,9 @@ def lines_of_program(binary: Path, directory: Path) -> tuple[list[str], list[str
 
         good = tenants.read_text()
         tenants.write_text("[[tenant]\n")
-        wait_for("a word about a broken file", 10, lambda: is_said("tenants file could not be loaded"))
+        wait_for(
+            "a word about a broken file", 10, lambda: is_said("tenants file could not be loaded")
+        )
         tenants.write_text(good)
         wait_for("a word about a whole file", 10, lambda: is_said("tenants file reloaded"))
         post(f"http://{admin}/admin/reload", operator, "", {})
