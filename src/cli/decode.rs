@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     answer::{Form, Heading, Json, Ndjson, Output, Problem, Report, Timing},
-    decode::Pass,
+    decode::ScanRun,
     scan::{Charset, Marker, MarkerPair, Options, Pairs, UnknownCharset},
 };
 use clap::{Args, ValueEnum};
@@ -96,7 +96,7 @@ fn run_here(arguments: &DecodeArgs) -> Result<()> {
     let progress = Progress::new(document.length, document.typed);
     let stdout = WipingWriter::new(progress.beside(Standard::output()?));
     let mut form = arguments.form(stdout, &document.name, Heading::default(), None)?;
-    let mut pass = Pass::new(&options, charset, arguments.output(), form.as_mut());
+    let mut scan_run = ScanRun::new(&options, charset, arguments.output(), form.as_mut());
     let mut reading = Duration::ZERO;
     let mut chunk = Zeroizing::new(vec![0; CHUNK]);
     loop {
@@ -106,14 +106,14 @@ fn run_here(arguments: &DecodeArgs) -> Result<()> {
         let length = match read {
             Ok(length) => length,
             Err(failure) => {
-                drop(pass);
+                drop(scan_run);
                 form.fail(&Problem::from(&failure))?;
                 form.flush()?;
                 return Err(failure.into());
             }
         };
         progress.advance(length);
-        if length == 0 || pass.push(&chunk[..length])?.is_break() {
+        if length == 0 || scan_run.push(&chunk[..length])?.is_break() {
             break;
         }
         // A whole chunk is overwritten by the next one, which is there or nearly. After
@@ -122,7 +122,7 @@ fn run_here(arguments: &DecodeArgs) -> Result<()> {
             chunk[..length].fill(0);
         }
     }
-    let scanned = pass.end()?;
+    let scanned = scan_run.end()?;
     let timing = Timing {
         total: milliseconds(start.elapsed()),
         body: Some(milliseconds(reading)),

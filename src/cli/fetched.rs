@@ -13,7 +13,7 @@ use crate::{
     answer::{Heading, Problem},
     app,
     config::Limits,
-    decode::{Document, Job, Reply, Stopped},
+    decode::{DecodeJob, Document, Reply, Stopped},
     quota_key::QuotaKey,
     scan::Options,
     telemetry::{Metrics, Trail},
@@ -47,7 +47,7 @@ pub(super) fn run(source: &str, config: &ConfigArgs, arguments: &DecodeArgs) -> 
     let heading = Heading { request_id: None, source: Some(shown.clone()) };
     let room = Some(config.limits.max_response_bytes);
     let mut form = arguments.form(stdout, &shown, heading, room)?;
-    let job = Job {
+    let job = DecodeJob {
         document: Document::Source(source),
         options,
         output: arguments.output(),

@@ -1,4 +1,4 @@
-//! The end of the time that a request has, and whose fault it is that it has come.
+//! The deadline of a request, and whose fault it is when it passes.
 
 use super::Stopped;
 use crate::{
@@ -7,16 +7,16 @@ use crate::{
 };
 use std::time::{Duration, Instant};
 
-/// When a request must be over.
+/// When a request must have ended.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline {
     /// The moment.
     pub at: Instant,
-    /// How much time the caller gave, where that is the shorter one.
+    /// The time that the caller allowed, if it is shorter than `server.request_timeout`.
     pub given: Option<Duration>,
 }
 
-/// Work that must be over at a deadline.
+/// Runs work until a deadline.
 pub(super) async fn within<T>(
     deadline: Option<Deadline>,
     trail: &Trail,
@@ -30,13 +30,13 @@ pub(super) async fn within<T>(
 }
 
 impl Deadline {
-    /// The caller's patience from which on a deadline that passes is a failure of ours.
+    /// If a caller allows at least this much time, a passed deadline is a failure of the service.
     const PATIENT: Duration = Duration::from_secs(2);
 
     /// The failure of a request whose deadline has passed.
     ///
-    /// A deadline of the caller's own is named also where it was the body that took too long:
-    /// that caller may as well give more time as send faster.
+    /// The caller's own deadline is named even if its body was slow, because the caller can allow more
+    /// time or send faster.
     pub fn passed(self, trail: &Trail) -> Failure {
         if let Some(given) = self.given
             && trail.steps().uploading
@@ -47,7 +47,7 @@ impl Deadline {
                  give more time there, or send the body faster"
             );
             let failure = Failure::new(Code::DeadlineExceeded, detail);
-            // However long that was, the service waited for the caller.
+            // The service waited for the caller, however long that was.
             return Failure { outcome: Outcome::Rejected, ..failure };
         }
         if let Some(failure) = caller_was_slow(trail) {
@@ -72,10 +72,10 @@ impl Deadline {
     }
 }
 
-/// A client that has let its answer wait so long has used up its time by itself.
+/// A client that has not read its answer for this long has itself used up the time.
 const SLOW_READER: Duration = Duration::from_secs(1);
 
-/// What it means that time has run out, where it was the client that took it.
+/// The failure if the client has used up the time: its upload or its reading was slow.
 pub(super) fn caller_was_slow(trail: &Trail) -> Option<Failure> {
     let steps = trail.steps();
     if steps.uploading {
@@ -86,7 +86,7 @@ pub(super) fn caller_was_slow(trail: &Trail) -> Option<Failure> {
     (steps.waited_for_reader() >= SLOW_READER).then(|| Failure::new(Code::RequestTimeout, detail))
 }
 
-/// A request that does not arrive.
+/// The failure for a body that does not arrive in time.
 pub fn too_slow() -> Failure {
     let detail = "the body did not arrive in time: send it faster, or send a smaller one";
     Failure::new(Code::RequestTimeout, detail)

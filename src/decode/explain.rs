@@ -1,5 +1,5 @@
-//! What the policy says of a URL and why, hop by hop, by doing what a decode does up to the
-//! head of the document.
+//! Explains what the policy decides about a URL, hop by hop. It does what a decode does, up to the head of
+//! the document.
 
 use super::{Decoder, Tenant, failing};
 use crate::{
@@ -12,56 +12,56 @@ use serde::Serialize;
 use std::{net::IpAddr, sync::Arc};
 use tokio::time::timeout;
 
-/// What becomes of a URL.
+/// The explanation of a URL.
 #[derive(Debug, Default, Serialize)]
 pub struct Explanation {
-    /// Each URL that was asked for, the first one first.
+    /// Each URL that was requested, in order.
     pub hops: Vec<Hop>,
-    /// What came of it in the end.
+    /// The result.
     #[serde(flatten)]
     pub verdict: Verdict,
 }
 
-/// One URL on the way.
+/// One URL of the redirect chain.
 #[derive(Debug, Serialize)]
 pub struct Hop {
-    /// It, without userinfo, query and fragment.
+    /// The URL without userinfo, query and fragment.
     pub source: String,
     /// The name of the rule that allows it.
     pub rule: String,
-    /// What its host leads to.
+    /// The addresses of its host.
     pub addresses: Vec<JudgedAddress>,
-    /// What it answered, if it was asked.
+    /// The status of its response, if it was requested.
     pub answer: Option<String>,
 }
 
-/// An address, and what is said of it.
+/// An address, and the decision about it.
 #[derive(Debug, Serialize)]
 pub struct JudgedAddress {
     /// The address.
     pub address: IpAddr,
-    /// Whether it may be connected to.
+    /// Whether the service may connect to it.
     pub allowed: bool,
     /// The range or the rule that decides.
     pub reason: String,
 }
 
-/// What came of it in the end. The reasons are for the operator.
+/// The result of an explanation. The reasons are for the operator.
 #[derive(Debug, Default, Serialize)]
 #[serde(tag = "verdict", rename_all = "snake_case")]
 pub enum Verdict {
     /// There is a document, and it may be fetched.
     Allowed,
-    /// The policy says no.
+    /// The policy denies it.
     Denied {
-        /// What about it is not allowed.
+        /// Which part of the URL is not allowed.
         kind: &'static str,
         /// What decided.
         reason: String,
     },
-    /// The policy does not say no, but there is no document.
+    /// The policy allows it, but there is no document.
     Failed {
-        /// The code of the problem that a decode would have.
+        /// The code of the problem that a decode would get.
         code: &'static str,
         /// Why.
         reason: String,
@@ -72,7 +72,7 @@ pub enum Verdict {
 }
 
 impl Decoder {
-    /// Asks for a document as a decode would, and tells what decided.
+    /// Requests a document as a decode would, and tells what decided.
     pub async fn explain(&self, tenant: &Tenant, source: &str) -> Explanation {
         let mut explanation = Explanation::default();
         let explained = self.find(tenant, source, &mut explanation.hops);
@@ -93,7 +93,7 @@ impl Decoder {
         loop {
             let target = route.target();
             let (source, rule) = (target.shown(), target.rule().to_owned());
-            // Before it is asked: that may take too long.
+            // Noted before the request, which may time out.
             hops.push(Hop { source, rule, addresses: Vec::new(), answer: None });
             let Some(hop) = hops.last_mut() else { return Verdict::TimedOut };
             let followed = match self.ask(tenant, &route, hop).await {
@@ -129,8 +129,8 @@ impl Decoder {
         };
         let found = match times.addresses() {
             Some(found) => found.to_vec(),
-            // An address in the URL, a connection that was there, or an origin that is left
-            // alone: nobody has looked it up.
+            // The request needed no lookup: the URL has an address, a connection was reused, or the
+            // circuit is open.
             None => self.fetcher.addresses(target, key).await.unwrap_or_default(),
         };
         let judged = found.into_iter().map(|address| {

@@ -1,4 +1,4 @@
-//! What the errors beneath a decode mean for whoever asked for it.
+//! Turns errors of fetch and policy into the failures that a caller sees.
 
 use crate::{
     failure::{Code, Failure, Fault},
@@ -7,7 +7,7 @@ use crate::{
 };
 use std::{io, time::Duration};
 
-/// Why a decode ended without its answer.
+/// Why a decode ended without an answer.
 #[derive(Debug)]
 pub enum Stopped {
     /// It failed.
@@ -28,12 +28,12 @@ impl From<io::Error> for Stopped {
     }
 }
 
-/// When who was turned away may come back: those who are there do not stay longer.
+/// The `Retry-After` of a refused request; queues do not last longer.
 const COME_BACK: Duration = Duration::from_secs(1);
-/// However long a source asks for, it may be tried again by then.
+/// The longest `Retry-After` that is passed on from a source.
 const LATEST: Duration = Duration::from_secs(3600);
 
-/// The policy's no.
+/// The failure for a denial of the policy.
 pub(super) fn denied(denied: Denied) -> Failure {
     let Denied { kind, detail, reason } = denied;
     match kind {
@@ -43,7 +43,7 @@ pub(super) fn denied(denied: Denied) -> Failure {
     .because(reason)
 }
 
-/// What came of asking the source.
+/// The failure for a document that could not be fetched.
 pub(super) fn not_fetched(error: Error) -> Failure {
     let failure = |code, detail: &str, reason| Failure::new(code, detail).because(reason);
     match error {

@@ -1,20 +1,19 @@
 //! The decoder service: one decode, from the request to its result.
 //!
-//! [`Decoder::decode`] is the one way in, for HTTP and for the command line. It takes a
-//! [`Job`], brings the document under the scanner, wherever it comes from, and writes
-//! the answer to a form. It reads no more of a document than it needs, and dropping it
-//! at any point stops what it does. What it has done so far stands in a [`Trail`].
+//! [`Decoder::decode`] is the entry point for HTTP and for the command line. It takes a [`DecodeJob`],
+//! streams the document through the scanner, and writes the answer to a form. It reads no more of a
+//! document than it needs. Dropping its future stops all work at once. Its progress stands in a
+//! [`Trail`].
 //!
-//! A document that is at hand byte by byte, as a file is, goes through a [`Pass`]
-//! alone.
+//! A file needs no service: the command line scans it with a [`ScanRun`].
 
 mod cpu_budget;
 mod deadline;
 mod explain;
 mod failing;
 mod lending;
-mod pass;
 mod run;
+mod scan_run;
 mod source;
 mod tenant;
 
@@ -22,7 +21,7 @@ pub use deadline::{Deadline, too_slow};
 pub use explain::{Explanation, Hop, JudgedAddress, Verdict};
 pub use failing::Stopped;
 pub use lending::Lending;
-pub use pass::{Pass, Scanned};
+pub use scan_run::{ScanRun, Scanned};
 pub use tenant::{Switch, Tenant, TenantSettings};
 
 use crate::{
@@ -57,20 +56,20 @@ use tokio::{
     time::sleep,
 };
 
-/// How often files that may change are looked at.
+/// How often files that may have changed are read again.
 const REFRESH_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs decodes.
 pub struct Decoder {
-    /// Of everyone of whom nothing else is said.
+    /// For tenants without rules of their own.
     reach: Arc<Reach>,
     fetcher: Arc<Fetcher>,
     limits: Limits,
     pools: Option<DecodePools>,
     metrics: Arc<Metrics>,
-    /// Whether the policy denied what it must when it was last checked.
+    /// Whether the last self-check of the policy passed.
     is_sound: AtomicBool,
-    /// Tells of changes in who is served and which hosts are blocked.
+    /// Notified when a tenant is disabled or a host is blocked.
     switched: watch::Sender<()>,
 }
 
@@ -92,32 +91,32 @@ struct DecodePool<'a> {
     cpu: &'a CpuScheduler,
 }
 
-/// What no decode exceeds.
+/// The limits of every decode.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// How long fetching a document may take as a whole.
+    /// The time for all attempts to fetch a document.
     pub fetch_timeout: Duration,
-    /// How many redirects are followed on the way to one.
+    /// How many redirects are followed for one document.
     pub max_redirects: usize,
 }
 
-/// One decode to be done.
-pub struct Job {
+/// One decode to do.
+pub struct DecodeJob {
     /// What to decode.
     pub document: Document,
-    /// What to look for. The cap on bytes is the decoder's.
+    /// What to look for. The decoder sets the size limit.
     pub options: Options,
-    /// How much of the secrets to show; the form must agree.
+    /// How much of each secret to show; the form must agree.
     pub output: Output,
-    /// Whether a document over the cap is worth what was found in it.
+    /// Whether a document over the size limit is decoded up to the limit.
     pub allow_partial: bool,
-    /// For whom.
+    /// The tenant.
     pub tenant: Arc<Tenant>,
     /// What its caller is counted as in queues.
     pub quota_key: QuotaKey,
     /// The permit that it has already, if any.
     pub permit: Option<Permit>,
-    /// When the request came.
+    /// When the request arrived.
     pub began: Instant,
     /// When it must be over.
     pub deadline: Option<Deadline>,
@@ -125,18 +124,18 @@ pub struct Job {
 
 /// What to decode.
 pub enum Document {
-    /// What stands at this URL. [`Decoder::approve`] makes one.
+    /// A URL to fetch; made by [`Decoder::approve`].
     Source(Approved),
-    /// This text.
+    /// A text in the request.
     Content(WipedBuffer),
-    /// What arrives.
+    /// A body that is still arriving.
     Upload(Upload),
 }
 
 /// A source that the policy allows.
 pub struct Approved {
     target: ApprovedTarget,
-    /// By which it was approved.
+    /// The policy that approved it.
     reach: Arc<Reach>,
 }
 
@@ -147,49 +146,49 @@ impl Approved {
     }
 }
 
-/// A document that arrives while it is decoded.
+/// A document that is decoded while it arrives.
 pub struct Upload {
-    /// Its bytes, or why there are no more.
+    /// Its bytes, or the failure that ended it.
     pub bytes: Pin<Box<dyn Stream<Item = Result<Bytes, Failure>> + Send>>,
-    /// What it declares.
+    /// The declared charset.
     pub charset: Charset,
 }
 
-/// Who asks for a decode.
+/// The request that a decode belongs to.
 #[derive(Clone, Copy)]
 pub struct Asker<'a> {
-    /// For whom.
+    /// The tenant.
     pub tenant: &'a Tenant,
-    /// Among those who wait for a permit.
+    /// What its caller is counted as in queues.
     pub quota_key: QuotaKey,
     /// When it must be over.
     pub deadline: Option<Deadline>,
-    /// What it leaves behind.
+    /// Its progress.
     pub trail: &'a Trail,
 }
 
-/// Says whether all is taken, and wakes when it is.
+/// Tells whether the client has read everything written so far; wakes the waker when it has.
 pub type IsTaken<'a> = dyn Fn(&Waker) -> bool + Sync + 'a;
 
-/// Who takes what a decode writes.
+/// Where a decode writes its answer.
 pub struct Reply<'a> {
     /// The form of the answer.
     pub form: &'a mut (dyn Form + Send),
-    /// Whether all that was written is taken; until then nothing more is read, and then the
-    /// waker is woken.
+    /// Whether the client has read everything written so far. Until it has, the decode reads nothing
+    /// more.
     pub is_taken: &'a IsTaken<'a>,
 }
 
-/// A decode that has written its answer.
+/// A finished decode.
 pub struct Done {
-    /// What the scan says.
+    /// The summary of the scan.
     pub summary: Summary,
-    /// To be kept until the answer has left: so much work is under way.
+    /// To be kept until the answer has been sent.
     pub permit: Option<Permit>,
 }
 
 impl Decoder {
-    /// A decoder that fetches under a policy. Without pools, all that comes runs at once.
+    /// A decoder that fetches under a policy. Without pools, nothing bounds how many decodes run.
     pub fn new(
         policy: Policy,
         fetcher: Fetcher,
@@ -201,19 +200,19 @@ impl Decoder {
         let (fetcher, is_sound) = (Arc::new(fetcher), AtomicBool::new(false));
         let switched = watch::Sender::new(());
         let decoder = Self { reach, fetcher, limits, pools, metrics, is_sound, switched };
-        // Who wants to know why not asks again.
+        // The caller checks again and logs the reason.
         let _ = decoder.check_policy();
         Ok(decoder)
     }
 
-    /// Checks the policy; as long as it is unsound, nothing is fetched.
+    /// Checks the policy. Nothing is fetched until a check passes.
     pub fn check_policy(&self) -> Result<(), &'static str> {
         let checked = self.reach.policy.check_itself();
         self.note_check(checked.is_ok());
         checked
     }
 
-    /// Replaces the networks whose addresses all lead to this machine.
+    /// Sets the networks whose addresses belong to this machine.
     pub fn is_reached_at(&self, local: Vec<Network>) {
         self.reach.policy.is_reached_at(local);
     }
@@ -223,7 +222,7 @@ impl Decoder {
         self.metrics.policy_selfcheck_ok.set(is_sound.into());
     }
 
-    /// Asks the policy about the URL of a document for a tenant.
+    /// Approves the URL of a document under the policy of a tenant.
     pub fn approve(
         &self,
         tenant: &Tenant,
@@ -245,14 +244,27 @@ impl Decoder {
     }
 
     /// Does the job once it has a permit, and writes its answer.
-    pub async fn decode(&self, job: Job, reply: Reply<'_>, trail: &Trail) -> Result<Done, Stopped> {
-        let Job { document, mut options, output, allow_partial, tenant, quota_key, permit, .. } =
-            job;
+    pub async fn decode(
+        &self,
+        job: DecodeJob,
+        reply: Reply<'_>,
+        trail: &Trail,
+    ) -> Result<Done, Stopped> {
+        let DecodeJob {
+            document,
+            mut options,
+            output,
+            allow_partial,
+            tenant,
+            quota_key,
+            permit,
+            ..
+        } = job;
         let (began, deadline) = (job.began, job.deadline);
         let (cap, tenant) = (tenant.max_document_bytes, &*tenant);
         options.max_bytes = Some(cap);
         let asker = Asker { tenant, quota_key, deadline, trail };
-        // Its body may have taken its time.
+        // The tenant may have been disabled while the body arrived.
         tenant.check_served()?;
         let (input, kind) = match &document {
             Document::Source(_) => (Input::Source, PoolKind::Fetch),
@@ -308,17 +320,17 @@ impl Decoder {
         }
     }
 
-    /// Sees to what changes by itself about how documents are fetched, each second.
+    /// Each second, reloads authorization files and updates the circuits of origins.
     pub async fn keep_refreshed(&self) -> Infallible {
         loop {
             sleep(REFRESH_EVERY).await;
             let fetcher = Arc::clone(&self.fetcher);
-            // A disk that takes its time holds up nothing else.
+            // On a thread of its own, because a disk may hang.
             let _ = spawn_blocking(move || fetcher.refresh()).await;
         }
     }
 
-    /// The origins that are remembered, those in trouble first.
+    /// All known origins, those with open circuits first.
     pub fn origins(&self) -> Vec<ShownOrigin> {
         self.fetcher.origins()
     }
@@ -357,7 +369,7 @@ fn overloaded(overloaded: Overloaded) -> Stopped {
 /// The `Retry-After` of a refused decode; a queue does not last longer.
 const COME_BACK: Duration = Duration::from_secs(1);
 
-/// Whose fault an unsupported document is that was handed over.
+/// The failure for an uploaded document that is not supported, which is the caller's fault.
 pub fn unsupported_upload(detail: impl Into<String>) -> Failure {
     Failure::new(Code::UnsupportedDocument, detail).blamed_on(Blame::Caller)
 }

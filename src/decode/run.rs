@@ -1,8 +1,7 @@
-//! A decode under way: the bytes of a document, wherever they come from, on their way
-//! through the scanner to the form.
+//! A running decode: the bytes of a document on their way through the scanner to the form.
 
 use super::{
-    Asker, DecodePool, Decoder, IsTaken, Lending, Pass, Reply, Stopped, Upload,
+    Asker, DecodePool, Decoder, IsTaken, Lending, Reply, ScanRun, Stopped, Upload,
     cpu_budget::CpuBudget,
 };
 use crate::{
@@ -22,13 +21,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A decode under way.
+/// A running decode.
 pub(super) struct Run<'a> {
     pub(super) decoder: &'a Decoder,
     pub(super) asker: Asker<'a>,
     pub(super) pool: Option<DecodePool<'a>>,
     pub(super) options: Options,
-    /// The bytes of a document.
+    /// The size limit of a document.
     pub(super) cap: u64,
     pub(super) output: Output,
     pub(super) allow_partial: bool,
@@ -40,17 +39,17 @@ pub(super) struct Run<'a> {
 impl Run<'_> {
     pub(super) async fn content(&self, text: &[u8], reply: Reply<'_>) -> Result<Summary, Stopped> {
         self.asker.trail.steps().complete.get_or_insert_with(Instant::now);
-        let mut pass = self.pass(Charset::UTF_8, reply.form);
-        // Whatever it wants, there is no more.
+        let mut scan_run = self.scan_run(Charset::UTF_8, reply.form);
+        // The whole document is here, so whether the scan wants more does not matter.
         let _ = self
             .scan(
-                &mut pass,
+                &mut scan_run,
                 &mut CpuBudget::new(self.pool, self.asker.quota_key),
                 text,
                 reply.is_taken,
             )
             .await?;
-        self.handed_over(pass)
+        self.handed_over(scan_run)
     }
 
     /// While nothing arrives for a while, the permit is lent: a slow client, or one that stalls on
@@ -64,12 +63,12 @@ impl Run<'_> {
         self.asker.trail.steps().uploading = true;
         let (mut budget, mut lending) =
             (CpuBudget::new(self.pool, self.asker.quota_key), Lending::default());
-        let mut pass = self.pass(upload.charset, reply.form);
+        let mut scan_run = self.scan_run(upload.charset, reply.form);
         loop {
             let next = poll_fn(|context| upload.bytes.as_mut().poll_next(context));
             let arrived = lending.wait(permit, next).await;
             let Some(bytes) = arrived else { break };
-            if self.scan(&mut pass, &mut budget, &bytes?, reply.is_taken).await?.is_break() {
+            if self.scan(&mut scan_run, &mut budget, &bytes?, reply.is_taken).await?.is_break() {
                 break;
             }
         }
@@ -78,17 +77,21 @@ impl Run<'_> {
             steps.uploading = false;
             steps.complete.get_or_insert_with(Instant::now);
         }
-        self.handed_over(pass)
+        self.handed_over(scan_run)
     }
 
-    pub(super) fn pass<'f>(&self, charset: Charset, form: &'f mut (dyn Form + Send)) -> Pass<'f> {
-        Pass::new(&self.options, charset, self.output, form)
+    pub(super) fn scan_run<'f>(
+        &self,
+        charset: Charset,
+        form: &'f mut (dyn Form + Send),
+    ) -> ScanRun<'f> {
+        ScanRun::new(&self.options, charset, self.output, form)
     }
 
     /// Scans the next bytes, slice by slice, and waits until the client has read what was found.
     pub(super) async fn scan(
         &self,
-        pass: &mut Pass<'_>,
+        scan_run: &mut ScanRun<'_>,
         budget: &mut CpuBudget<'_>,
         mut bytes: &[u8],
         is_taken: &IsTaken<'_>,
@@ -101,7 +104,7 @@ impl Run<'_> {
             }
             let (piece, rest) = bytes.split_at(bytes.len().min(budget.piece()));
             bytes = rest;
-            flow = self.push(pass, piece)?;
+            flow = self.push(scan_run, piece)?;
             if needs_slot {
                 budget.piece_done().await;
             }
@@ -114,18 +117,18 @@ impl Run<'_> {
         Ok(flow)
     }
 
-    /// Scans the next bytes at once.
-    fn push(&self, pass: &mut Pass<'_>, bytes: &[u8]) -> Result<ControlFlow<()>, Stopped> {
-        let flow = pass.push(bytes)?;
+    /// Scans the next bytes.
+    fn push(&self, scan_run: &mut ScanRun<'_>, bytes: &[u8]) -> Result<ControlFlow<()>, Stopped> {
+        let flow = scan_run.push(bytes)?;
         let mut steps = self.asker.trail.steps();
         steps.bytes += bytes.len() as u64;
-        steps.secrets = pass.secrets();
+        steps.secrets = scan_run.secrets();
         Ok(flow)
     }
 
-    /// Ends the decode of a document that the caller handed over.
-    fn handed_over(&self, pass: Pass<'_>) -> Result<Summary, Stopped> {
-        let scanned = pass.end()?;
+    /// Ends the decode of an uploaded document.
+    fn handed_over(&self, scan_run: ScanRun<'_>) -> Result<Summary, Stopped> {
+        let scanned = scan_run.end()?;
         if self.is_too_large(&scanned.summary) {
             let cap = self.cap;
             let detail = format!(
@@ -138,8 +141,8 @@ impl Run<'_> {
         Ok(scanned.finish(None, self.timing(&[]))?)
     }
 
-    /// The bytes of the largest document in gzip, which adds little to what cannot be made
-    /// smaller.
+    /// The largest size of a gzip stream of a document within the limit. Gzip adds little to data that
+    /// cannot be compressed.
     pub(super) fn most_packed(&self) -> u64 {
         let most = self.cap;
         most.saturating_add(most / 64).saturating_add(4096)
@@ -149,7 +152,7 @@ impl Run<'_> {
         summary.stopped_by == Some(StoppedBy::MaxBytes) && !self.allow_partial
     }
 
-    /// The parts of all hops of a fetch together.
+    /// The phase times of all hops together.
     pub(super) fn timing(&self, hops: &[Arc<Times>]) -> Timing {
         let of = |part: fn(&Times) -> Option<Duration>| {
             let parts = hops.iter().filter_map(|times| part(times));
@@ -166,7 +169,7 @@ impl Run<'_> {
     }
 }
 
-/// Waits until all that was written is taken.
+/// Waits until the client has read everything written so far.
 async fn taken(is_taken: &IsTaken<'_>, trail: &Trail) {
     trail.steps().unread_since = Some(Instant::now());
     poll_fn(|context| match is_taken(context.waker()) {

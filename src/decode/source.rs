@@ -1,4 +1,4 @@
-//! Decoding what stands at a URL.
+//! Decodes a source: fetches the document attempt by attempt, hop by hop, and scans it as it arrives.
 
 use super::{
     Approved, Asker, Deadline, Lending, Reply, Stopped, cpu_budget::CpuBudget,
@@ -20,7 +20,7 @@ use std::{
 };
 use tokio::time::{sleep, timeout_at};
 
-/// An unpacked document this much larger than what arrived looks like a bomb.
+/// A document that decompresses to this many times its size looks like a decompression bomb.
 const SUSPICIOUS: u64 = 100;
 
 impl Run<'_> {
@@ -35,7 +35,7 @@ impl Run<'_> {
             let mut steps = trail.steps();
             steps.complete.get_or_insert_with(Instant::now);
         }
-        // Of the deadline and the budget for fetching, the shorter one has its say.
+        // Whichever ends first counts: the deadline of the request or the time limit for fetching.
         let budget = self.decoder.limits.fetch_timeout;
         let until = Instant::now() + budget;
         let deadline = deadline.filter(|deadline| deadline.at <= until);
@@ -55,22 +55,22 @@ impl Run<'_> {
     }
 }
 
-/// A document that is being fetched, attempt by attempt.
+/// The fetch of one document, over all its attempts.
 struct Fetching<'a> {
     run: &'a Run<'a>,
     source: &'a Approved,
-    /// What is asked just now.
+    /// The target of the present request.
     here: &'a Mutex<ApprovedTarget>,
     began: Instant,
-    /// When it must be there.
+    /// When the fetch must have ended.
     until: Instant,
-    /// The way of the present attempt.
+    /// The redirects of the present attempt.
     route: Route,
-    /// How many attempts there were.
+    /// How many attempts have begun.
     attempts: u32,
-    /// The present one.
+    /// The present attempt.
     attempt: Option<Attempt<'a>>,
-    /// How long the parts took of each hop of those before.
+    /// The phase times of each hop of earlier attempts.
     hops: Vec<Arc<Times>>,
     lending: Lending,
 }
@@ -100,7 +100,7 @@ impl<'a> Fetching<'a> {
     ) -> Result<Summary, Stopped> {
         let run = self.run;
         let mut document = self.document(permit).await?;
-        let mut pass = run.pass(document.charset, reply.form);
+        let mut scan_run = run.scan_run(document.charset, reply.form);
         let mut budget = CpuBudget::new(run.pool, run.asker.quota_key);
         let mut flow = ControlFlow::Continue(());
         while flow.is_continue() {
@@ -109,8 +109,8 @@ impl<'a> Fetching<'a> {
             let Some(chunk) = chunk else { break };
             let arrived = self.arrived(chunk.len());
             match &mut document.gunzip {
-                None => flow = run.scan(&mut pass, &mut budget, &chunk, reply.is_taken).await?,
-                // More than it can be packed as: padded, without end perhaps.
+                None => flow = run.scan(&mut scan_run, &mut budget, &chunk, reply.is_taken).await?,
+                // Longer than any document within the limit can be compressed: padding without end.
                 Some(_) if arrived > run.most_packed() => return Err(self.corrupt().into()),
                 Some(gunzip) => {
                     let mut packed = &chunk[..];
@@ -119,7 +119,7 @@ impl<'a> Fetching<'a> {
                         let unpacked = gunzip.unpack(&mut packed);
                         let unpacked = unpacked.map_err(|Corrupt| self.corrupt())?;
                         let Some(bytes) = unpacked else { break };
-                        flow = run.scan(&mut pass, &mut budget, bytes, reply.is_taken).await?;
+                        flow = run.scan(&mut scan_run, &mut budget, bytes, reply.is_taken).await?;
                     }
                     budget.end().await;
                 }
@@ -131,10 +131,10 @@ impl<'a> Fetching<'a> {
             gunzip.finish().map_err(|Corrupt| self.corrupt())?;
         }
         let (status, is_packed) = (document.status, document.gunzip.is_some());
-        // No more of it is wanted: the connection is free, or closed.
+        // The rest is not needed: the connection is reused or closed.
         drop(document);
         let bytes = self.arrived(0);
-        let scanned = pass.end();
+        let scanned = scan_run.end();
         let is_too_large = scanned.as_ref().is_ok_and(|it| run.is_too_large(&it.summary));
         self.end(FetchResult::Ok, if is_too_large { Conduct::Odd } else { Conduct::Good });
         let scanned = scanned?;
@@ -152,7 +152,7 @@ impl<'a> Fetching<'a> {
         Ok(scanned.finish(Some(&fetch), run.timing(&self.hops))?)
     }
 
-    /// Asks for the document until it comes, or it is no use.
+    /// Makes attempts until the document begins to arrive, or a retry is not allowed.
     async fn document(&mut self, permit: &mut Option<Permit>) -> Result<Document, Failure> {
         let mut last = None;
         loop {
@@ -162,7 +162,7 @@ impl<'a> Fetching<'a> {
             };
             let visit = self.attempt.as_mut().map(|attempt| attempt.visit.take());
             let Some(visit) = visit else {
-                // It was not asked again: what came of the last time says more, unless it may not.
+                // No request was sent. The error of the last attempt tells more, unless this is a denial.
                 return Err(self.not_fetched(match (error, last) {
                     (denied @ Error::Denied(_), _) => denied,
                     (error, last) => last.unwrap_or(error),
@@ -186,14 +186,14 @@ impl<'a> Fetching<'a> {
         }
     }
 
-    /// One attempt to get the document, wherever the source says that it is.
+    /// One attempt: follows redirects to the document.
     async fn ask(&mut self, permit: &mut Option<Permit>) -> Result<Document, Error> {
         let decoder = self.run.decoder;
         let is_retry = self.attempts > 0;
         if is_retry {
             self.route = Route::new(self.source.target.clone(), decoder.limits.max_redirects);
             self.is_at(self.route.target());
-            // It may have been blocked while another was asked.
+            // Its host may have been blocked in the meantime.
             self.route.target().still_allowed().map_err(Error::Denied)?;
         }
         loop {
@@ -219,7 +219,7 @@ impl<'a> Fetching<'a> {
         }
     }
 
-    /// Another hop begins, and with the first one an attempt.
+    /// Begins a hop, and with the first hop an attempt.
     fn hop(&mut self, visit: Visit) -> Arc<Times> {
         let Self { run, attempts, began, .. } = self;
         let attempt = self.attempt.get_or_insert_with(|| {
@@ -233,7 +233,7 @@ impl<'a> Fetching<'a> {
         times
     }
 
-    /// The visit to an origin is over.
+    /// Ends the visit to the present origin.
     fn left(&mut self, conduct: Conduct) {
         if let Some(attempt) = &mut self.attempt
             && let Some(visit) = attempt.visit.take()
@@ -242,7 +242,7 @@ impl<'a> Fetching<'a> {
         }
     }
 
-    /// The attempt is over.
+    /// Ends the present attempt.
     fn end(&mut self, result: FetchResult, conduct: Conduct) {
         self.left(conduct);
         if let Some(mut attempt) = self.attempt.take() {
@@ -251,7 +251,7 @@ impl<'a> Fetching<'a> {
         }
     }
 
-    /// So much more of the document arrived, and so much in all.
+    /// Adds bytes that have arrived; returns their sum.
     fn arrived(&mut self, bytes: usize) -> u64 {
         let Some(attempt) = &mut self.attempt else { return 0 };
         attempt.bytes += bytes as u64;
@@ -260,7 +260,7 @@ impl<'a> Fetching<'a> {
 
     fn broken_off(&mut self, error: Error) -> Failure {
         let Some(slow) = caller_was_slow(self.run.asker.trail) else { return self.broken(error) };
-        // A source need not wait for our client for ever.
+        // The source is not to blame if it does not wait for a slow client.
         self.end(result_of(&error), Conduct::Unknown);
         slow
     }
@@ -311,8 +311,8 @@ impl<'a> Fetching<'a> {
         Failure::new(Code::DocumentTooLarge, detail)
     }
 
-    /// How much arrived, as it is told. How well a document is packed depends on what its secrets
-    /// say: who is not shown that is told how much was unpacked.
+    /// The number of bytes that the caller is told. The compressed size depends on the values of the
+    /// secrets, so a caller that may not see these is told the decompressed size.
     fn told_bytes(&self, is_packed: bool, arrived: u64) -> u64 {
         match is_packed && self.run.output != Output::Full {
             true => self.run.asker.trail.steps().bytes,
@@ -324,7 +324,7 @@ impl<'a> Fetching<'a> {
         u32::try_from(self.route.redirects()).unwrap_or(u32::MAX)
     }
 
-    /// A failure, with when and where it came.
+    /// Adds the attempt and the hop to a failure.
     fn located(&self, failure: Failure) -> Failure {
         let hop = Some(self.redirects()).filter(|hop| *hop > 0);
         Failure { attempts: Some(self.attempts), hop, ..failure }
@@ -358,19 +358,19 @@ fn of_decision(decision: Decision) -> Retry {
     }
 }
 
-/// An attempt to fetch a document, which is counted when it is over, however it ends.
+/// One attempt. Dropping it updates the metrics, however it ends.
 struct Attempt<'a> {
     metrics: &'a Metrics,
     trail: &'a Trail,
-    /// When the first one did,
+    /// When the first attempt began.
     fetch_began: Instant,
-    /// and this one.
+    /// When this one began.
     began: Instant,
-    /// To the origin that is asked just now.
+    /// The visit to the present origin.
     visit: Option<Visit>,
-    /// Those that were asked before.
+    /// The origins of earlier hops.
     asked: Vec<Asked>,
-    /// How long the parts of each hop took.
+    /// The phase times of each hop.
     hops: Vec<Arc<Times>>,
     bytes: u64,
     result: FetchResult,

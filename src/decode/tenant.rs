@@ -1,4 +1,4 @@
-//! For whom decodes are done, and whether they still are.
+//! The tenants of decodes, and the switches that stop a tenant or a host.
 
 use super::{Decoder, Stopped, failing};
 use crate::{
@@ -18,21 +18,21 @@ use std::{
     task::Poll,
 };
 
-/// Who has documents decoded, and what is particular about it.
+/// A tenant, as decodes need it.
 pub struct Tenant {
-    /// What it is called.
+    /// Its name.
     pub name: String,
     /// What its usage is counted as; `None`: each client by its address.
     pub quota_key: Option<QuotaKey>,
-    /// Its markers, where a request names none; none: the usual ones.
+    /// The markers for requests that name none; `None` for the default ones.
     pub markers: Option<Pairs>,
-    /// The bytes of a document, unpacked and before transcoding.
+    /// The size limit of a document, after decompression and before transcoding.
     pub max_document_bytes: u64,
     reach: Arc<Reach>,
     switch: Switch,
 }
 
-/// Whether a tenant is served, on at first; what is under way for it looks at the same one.
+/// Whether a tenant is served; on at first. Its work in progress shares the same switch.
 #[derive(Clone)]
 pub struct Switch(Arc<AtomicBool>);
 
@@ -42,24 +42,23 @@ impl Default for Switch {
     }
 }
 
-/// What is said of a tenant.
+/// The settings of a tenant.
 pub struct TenantSettings {
     /// See [`Tenant`].
     pub name: String,
     /// See [`Tenant`].
     pub quota_key: Option<QuotaKey>,
-    /// The one that it has had, if it was known before.
+    /// The switch that it already had, if it was known before.
     pub switch: Switch,
     /// See [`Tenant`].
     pub markers: Option<Pairs>,
     /// See [`Tenant`].
     pub max_document_bytes: u64,
-    /// What may be fetched; none: what may be for everyone.
+    /// Its rules; `None` for those of everyone.
     pub allow: Option<Vec<Rule>>,
 }
 
-/// What may be fetched, and the connections over which it is. Those who share the one share
-/// the others.
+/// A policy with the connections made under it. Tenants that share the one share the other.
 pub(super) struct Reach {
     pub(super) policy: Policy,
     pub(super) clients: Arc<Clients>,
@@ -76,18 +75,17 @@ impl Tenant {
         &self.reach
     }
 
-    /// The names of the rules under which documents are fetched for it.
+    /// The names of its rules.
     pub fn rules(&self) -> impl Iterator<Item = &str> {
         self.reach.policy.rules().iter().map(|named| named.name.as_str())
     }
 
-    /// From now on it is served or is not, also what it is waiting for; see
-    /// [`Decoder::switched`].
+    /// Turns the tenant on or off. Call [`Decoder::switched`] afterwards, for its work in progress.
     pub fn serve(&self, is_served: bool) {
         self.switch.0.store(is_served, Relaxed);
     }
 
-    /// Refuses what is asked for one that is not served.
+    /// Refuses if the tenant is disabled.
     pub fn check_served(&self) -> Result<(), Failure> {
         let detail = "the operator has disabled this tenant";
         let is_served = self.switch.0.load(Relaxed);
@@ -96,8 +94,7 @@ impl Tenant {
 }
 
 impl Decoder {
-    /// A tenant. Where it was known before, its connections are kept if it may fetch the same as
-    /// before.
+    /// Makes a tenant. If it was known before and its rules are the same, it keeps its connections.
     pub fn tenant(
         &self,
         settings: TenantSettings,
@@ -121,18 +118,17 @@ impl Decoder {
         Ok(Reach { policy, clients })
     }
 
-    /// Nothing is fetched from these hosts from now on; see [`Decoder::switched`].
+    /// Replaces the blocked hosts. Call [`Decoder::switched`] afterwards, for work in progress.
     pub fn block(&self, hosts: Vec<BlockedHost>) {
         self.reach.policy.block(hosts);
     }
 
-    /// Who is served and which hosts are blocked may have changed: all that is under way looks
-    /// whether it may go on.
+    /// Makes all work in progress check whether its tenant is disabled or its host is blocked.
     pub fn switched(&self) {
         self.switched.send_replace(());
     }
 
-    /// Does work for a tenant, unless it is disabled meanwhile.
+    /// Runs work until it is done or its tenant is disabled.
     pub async fn while_served<T>(
         &self,
         tenant: &Tenant,
@@ -141,8 +137,8 @@ impl Decoder {
         self.unless_stopped(tenant, None, work).await
     }
 
-    /// Does work for a tenant, unless the operator says meanwhile that it may not go on: for the
-    /// tenant, or for the host that is being asked.
+    /// Runs work until it is done, its tenant is disabled, or the host of the present request is
+    /// blocked.
     pub(super) async fn unless_stopped<T>(
         &self,
         tenant: &Tenant,
@@ -157,7 +153,7 @@ impl Decoder {
         };
         let mut work = pin!(work);
         may_go_on()?;
-        // Often it is done at once: then nobody has to be told of switches.
+        // Work is often done at once and then needs no subscription.
         let at_once = poll_fn(|context| match work.as_mut().poll(context) {
             Poll::Ready(done) => Poll::Ready(Some(done)),
             Poll::Pending => Poll::Ready(None),
@@ -167,7 +163,7 @@ impl Decoder {
         }
         let mut switched = self.switched.subscribe();
         loop {
-            // What is switched from here on is not overheard.
+            // Subscribed before the check, so that no change is missed.
             may_go_on()?;
             tokio::select! {
                 biased;
@@ -177,7 +173,7 @@ impl Decoder {
         }
     }
 
-    /// The policy's no, counted.
+    /// The failure for a denial, counted as a security event.
     pub(super) fn denied(&self, denied: Denied) -> Failure {
         self.metrics.security_event(denied.kind.as_str());
         failing::denied(denied)

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     answer::{Form, Heading, Json, Ndjson, Output, Report, WipedBuffer},
-    decode::{self, Asker, Deadline, Decoder, Document, Done, Job, Reply, Stopped, Upload},
+    decode::{self, Asker, Deadline, DecodeJob, Decoder, Document, Done, Reply, Stopped, Upload},
     failure::{Code, Failure},
     identity::Action,
     overload::Permit,
@@ -129,7 +129,7 @@ pub(super) async fn decode(
             _ => None,
         },
     };
-    let job = Job {
+    let job = DecodeJob {
         document,
         options: options.scan,
         output: options.output,
@@ -265,7 +265,7 @@ struct Answer {
     decoding: Arc<Decoding>,
     record: Arc<Record>,
     heading: Heading,
-    job: Job,
+    job: DecodeJob,
 }
 
 impl Answer {

@@ -1,4 +1,4 @@
-//! One document's pass through the scanner, from its first byte to its answer.
+//! One run of a document through the scanner, from its first byte to the end of its answer.
 
 use crate::{
     answer::{Fetch, Finished, Form, Output, Tally, Timing},
@@ -6,9 +6,9 @@ use crate::{
 };
 use std::{io, ops::ControlFlow};
 
-/// A decode under way: takes the document in chunks, from whatever reads it, and
-/// writes secrets to the form as they are found. It does no I/O but through the form.
-pub struct Pass<'a> {
+/// Takes a document in chunks and writes its secrets to a form as they are found. It does no I/O except
+/// through the form.
+pub struct ScanRun<'a> {
     scanner: Scanner,
     answer: Answer<'a>,
 }
@@ -17,11 +17,11 @@ struct Answer<'a> {
     tally: Tally,
     form: &'a mut (dyn Form + Send),
     taken: u64,
-    /// Whether all secrets so far could be written.
+    /// The result of writing the secrets so far.
     written: io::Result<()>,
 }
 
-impl<'a> Pass<'a> {
+impl<'a> ScanRun<'a> {
     /// Begins a decode whose answer is written to `form`.
     pub fn new(
         options: &Options,
@@ -35,8 +35,8 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Takes the next bytes of the document; the secrets in them are handed on when
-    /// this returns. `Break`: no more bytes are wanted.
+    /// Scans the next bytes; their secrets are written when this returns. `Break` if no more bytes are
+    /// needed.
     pub fn push(&mut self, bytes: &[u8]) -> io::Result<ControlFlow<()>> {
         let Self { scanner, answer } = self;
         let flow = scanner.push(bytes, &mut |secret| answer.take(&secret));
@@ -44,12 +44,12 @@ impl<'a> Pass<'a> {
         Ok(flow)
     }
 
-    /// How many secrets were handed on.
+    /// How many secrets were written.
     pub fn secrets(&self) -> u64 {
         self.answer.taken
     }
 
-    /// Ends the scan, because the document has ended or no more of it is wanted.
+    /// Ends the scan, at the end of the document or because no more bytes are needed.
     pub fn end(self) -> io::Result<Scanned<'a>> {
         let Self { scanner, mut answer } = self;
         let summary = scanner.finish(&mut |secret| answer.take(&secret));
@@ -58,9 +58,9 @@ impl<'a> Pass<'a> {
     }
 }
 
-/// A document that was scanned and whose answer wants its end.
+/// A scanned document whose answer still needs its end.
 pub struct Scanned<'a> {
-    /// What the scan says.
+    /// The summary of the scan.
     pub summary: Summary,
     answer: Answer<'a>,
 }
