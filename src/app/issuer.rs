@@ -26,7 +26,7 @@ const LARGEST: u64 = 256 * 1024;
 const READ_EVERY: Duration = Duration::from_secs(1);
 
 /// Where keys come from.
-pub(super) struct KeysOfIssuer {
+pub(super) struct IssuerKeysReloader {
     pub(super) issuer: Arc<Issuer>,
     from: From,
     /// With a URL.
@@ -39,7 +39,7 @@ enum From {
     Url { fetcher: Box<Fetcher>, policy: Policy, clients: Arc<Clients>, url: String },
 }
 
-impl KeysOfIssuer {
+impl IssuerKeysReloader {
     /// The issuer of a configuration, if it has one. The addresses that its URL leads to are
     /// judged as those of sources are.
     pub(super) fn new(

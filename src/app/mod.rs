@@ -3,14 +3,14 @@
 
 mod issuer;
 mod listeners;
-mod members;
 mod settling;
 mod systemd;
+mod tenant_factory;
 mod tenants;
 
 pub use issuer::Unusable as UnusableKeys;
 pub use listeners::{Listeners, own_listeners};
-pub use members::anonymous;
+pub use tenant_factory::anonymous;
 pub use tenants::Unusable as UnusableTenants;
 
 use crate::{
@@ -20,20 +20,19 @@ use crate::{
     decode::{self, DecodePools, Decoder},
     fetch::{self, CircuitSettings, ContentTypes, Fetcher, OriginSettings},
     http::{
-        self, Admin, AllowedHosts, Decoding, Door, Gates, Grants, Public, Readiness, Reloads,
-        RequestLimits, Server, Shown,
+        self, Admin, AllowedHosts, Authenticator, ConnectionLimits, Decoding, EffectiveConfig,
+        Gates, Public, Readiness, Reloads, RequestLimits, Server,
     },
     identity::Proxies,
     overload::{CpuScheduler, PermitPool, PoolLimits, govern},
     policy::Policy,
     rate_limit::{Limiter, SharedStore, Valkey, ValkeySettings},
     scan,
-    telemetry::{Levels, Metrics, PoolKind, Recent},
+    telemetry::{Levels, Metrics, PoolKind, RecentFailures},
 };
 use anyhow::Context;
-use issuer::KeysOfIssuer;
+use issuer::IssuerKeysReloader;
 use listeners::{keep_known, local_networks_for};
-use members::Members;
 use std::{
     convert::Infallible,
     future::pending,
@@ -42,7 +41,8 @@ use std::{
     time::Duration,
 };
 use systemd::Supervisor;
-use tenants::TenantsFile;
+use tenant_factory::TenantFactory;
+use tenants::TenantsReloader;
 use tokio::{
     signal::unix::Signal,
     sync::{mpsc, watch},
@@ -82,7 +82,7 @@ pub async fn run(
     let pools = pools(config, &cpu, &metrics);
     let policy = policy(config, listen_on.clone());
     let readiness = Arc::new(Readiness::new(Arc::clone(&metrics)));
-    let issuer = KeysOfIssuer::new(config, &policy, Arc::clone(&readiness))?;
+    let issuer = IssuerKeysReloader::new(config, &policy, Arc::clone(&readiness))?;
     let decoder = decoder_under(config, policy, pools.clone(), Arc::clone(&metrics))?;
     let limits = &config.limits;
     let decoding = Arc::new(Decoding {
@@ -99,19 +99,19 @@ pub async fn run(
     });
     let shared = shared_limits(config, &readiness, &metrics)?;
     let limiter = limiter(config, shared.clone());
-    let members = Members::new(config, Arc::clone(&decoding), Arc::clone(&metrics));
-    let (tenants, settling) = TenantsFile::open(
+    let members = TenantFactory::new(config, Arc::clone(&decoding), Arc::clone(&metrics));
+    let (tenants, settling) = TenantsReloader::open(
         &config.auth,
         members,
         Arc::clone(&readiness),
         |is_locked, callers, anonymous| {
             let issuer = issuer.as_ref().map(|keys| Arc::clone(&keys.issuer));
             let metrics = Arc::clone(&metrics);
-            Door::new(is_locked, callers, anonymous, issuer, limiter.clone(), metrics)
+            Authenticator::new(is_locked, callers, anonymous, issuer, limiter.clone(), metrics)
         },
     )?;
-    let door = tenants.door();
-    let recent = Arc::new(Recent::default());
+    let authenticator = tenants.authenticator();
+    let recent = Arc::new(RecentFailures::default());
     let gates = |hosts, is_local| {
         Arc::new(Gates {
             metrics: Arc::clone(&metrics),
@@ -119,7 +119,7 @@ pub async fn run(
             readiness: Arc::clone(&readiness),
             proxies: Proxies::new(config.server.trusted_proxies.clone()),
             hosts,
-            door: Arc::clone(door),
+            authenticator: Arc::clone(authenticator),
             is_local,
             request_timeout: config.server.request_timeout,
             max_in_flight: config.server.max_in_flight,
@@ -147,8 +147,8 @@ pub async fn run(
         readiness: Arc::clone(&readiness),
         metrics: Arc::clone(&metrics),
         recent: Arc::clone(&recent),
-        config: Arc::new(Shown(config::as_json(settings))),
-        door: Arc::clone(door),
+        config: Arc::new(EffectiveConfig(config::as_json(settings))),
+        authenticator: Arc::clone(authenticator),
         reloads: Reloads(reloads),
         levels,
     };
@@ -269,9 +269,9 @@ fn count(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-fn grants(config: &Config) -> Grants {
+fn grants(config: &Config) -> ConnectionLimits {
     let server = &config.server;
-    Grants {
+    ConnectionLimits {
         header_timeout: server.header_timeout,
         idle_timeout: server.idle_timeout,
         write_timeout: server.write_timeout,

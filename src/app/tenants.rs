@@ -4,13 +4,13 @@
 //! the next.
 
 use super::{
-    members::Members,
     settling::{SHORT, Settling},
+    tenant_factory::TenantFactory,
 };
 use crate::{
     config::{Auth, Mode, parse_tenants, read_tenants},
-    http::{Callers, Door, Member, Readiness, ReloadFaults},
-    identity::Roster,
+    http::{ActiveTenant, Authenticator, Readiness, ReloadFaults, TenantSnapshot},
+    identity::TenantRegistry,
     named_file::Patient,
 };
 use anyhow::Context;
@@ -58,11 +58,11 @@ type Asking = oneshot::Sender<Result<(), ReloadFaults>>;
 pub(super) type Asked = mpsc::Receiver<Asking>;
 
 /// The tenants file, and those who wait for it to change.
-pub(super) struct TenantsFile {
+pub(super) struct TenantsReloader {
     /// None: there are no tenants.
     path: Option<PathBuf>,
-    members: Members,
-    door: Arc<Door>,
+    members: TenantFactory,
+    authenticator: Arc<Authenticator>,
     readiness: Arc<Readiness>,
 }
 
@@ -79,8 +79,8 @@ fn looks_whole(before: &Text, there: &Text) -> bool {
 
 /// Who may call, as the file says, before it is in force.
 struct Judged {
-    roster: Roster,
-    callers: Callers,
+    roster: TenantRegistry,
+    callers: TenantSnapshot,
 }
 
 /// What was read of the file, or why nothing was, without where it is.
@@ -92,13 +92,13 @@ fn named(error: io::Error) -> String {
     format!("{NAME}: cannot be read: {error}")
 }
 
-impl TenantsFile {
-    /// Reads the file for the first time; the door is made of what stands there.
+impl TenantsReloader {
+    /// Reads the file for the first time; the authenticator is made of what stands there.
     pub(super) fn open(
         auth: &Auth,
-        members: Members,
+        members: TenantFactory,
         readiness: Arc<Readiness>,
-        door: impl FnOnce(bool, Callers, Arc<Member>) -> Door,
+        authenticator: impl FnOnce(bool, TenantSnapshot, Arc<ActiveTenant>) -> Authenticator,
     ) -> anyhow::Result<(Arc<Self>, Settling<Text>)> {
         let path = auth.tenants_file.clone();
         let name = path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
@@ -109,16 +109,17 @@ impl TenantsFile {
         let roster = roster.map_err(Unusable)?.unwrap_or_default();
         let callers = members.callers(&roster, None).map_err(Unusable)?;
         let anonymous = members.anonymous().context("nobody can be served")?;
-        let door = Arc::new(door(auth.mode == Mode::Required, callers, anonymous));
-        let file = Arc::new(Self { path, members, door, readiness });
-        file.switch(&roster, &file.door.callers());
-        file.count(&file.door.callers());
+        let authenticator =
+            Arc::new(authenticator(auth.mode == Mode::Required, callers, anonymous));
+        let file = Arc::new(Self { path, members, authenticator, readiness });
+        file.switch(&roster, &file.authenticator.callers());
+        file.count(&file.authenticator.callers());
         file.tell_expiry();
         Ok((file, Settling::new(Ok(text.unwrap_or_default()))))
     }
 
-    pub(super) fn door(&self) -> &Arc<Door> {
-        &self.door
+    pub(super) fn authenticator(&self) -> &Arc<Authenticator> {
+        &self.authenticator
     }
 
     /// Looks after the file, for as long as it is asked to. It is judged when it has changed and
@@ -184,26 +185,26 @@ impl TenantsFile {
     /// Whether what the file says can be in force. Nothing is by that.
     fn judge(&self, text: &str) -> Result<Judged, Vec<String>> {
         let roster = parse_tenants(NAME, text)?;
-        let callers = self.members.callers(&roster, Some(&self.door.callers()))?;
+        let callers = self.members.callers(&roster, Some(&self.authenticator.callers()))?;
         Ok(Judged { roster, callers })
     }
 
     fn put_in_force(&self, Judged { roster, callers }: Judged) {
-        let before = self.door.callers();
-        let is_gone = |member: &&Arc<Member>| callers.member(&member.tenant.name).is_none();
+        let before = self.authenticator.callers();
+        let is_gone = |member: &&Arc<ActiveTenant>| callers.member(&member.tenant.name).is_none();
         for member in before.members.iter().filter(is_gone) {
             self.members.metrics.callers.forget_tenant(&member.tenant.name);
         }
         self.count(&callers);
         // What is switched off is off before anyone is let in by the new file.
         self.switch(&roster, &callers);
-        self.door.replace(callers);
+        self.authenticator.replace(callers);
         self.members.decoding.decoder.switched();
         self.tell_expiry();
     }
 
     /// What the roster switches is switched.
-    fn switch(&self, roster: &Roster, callers: &Callers) {
+    fn switch(&self, roster: &TenantRegistry, callers: &TenantSnapshot) {
         for (entry, member) in roster.tenants.iter().zip(&callers.members) {
             member.tenant.serve(!entry.disabled);
         }
@@ -211,8 +212,8 @@ impl TenantsFile {
     }
 
     /// The rules of all of them have series, and no others.
-    fn count(&self, callers: &Callers) {
-        let members = callers.members.iter().chain([self.door.anonymous()]);
+    fn count(&self, callers: &TenantSnapshot) {
+        let members = callers.members.iter().chain([self.authenticator.anonymous()]);
         let rules = members.flat_map(|member| member.tenant.rules()).map(str::to_owned);
         self.members.metrics.callers.rules(&rules.collect());
     }
@@ -221,7 +222,7 @@ impl TenantsFile {
         let metrics = &self.members.metrics.callers;
         match done {
             Ok(()) => {
-                let tenants = self.door.callers().members.len();
+                let tenants = self.authenticator.callers().members.len();
                 tracing::info!(tenants, "tenants file reloaded");
                 metrics.reloaded(SystemTime::now());
                 self.readiness.note("tenants", true, "the file is in force");
@@ -240,7 +241,7 @@ impl TenantsFile {
     }
 
     fn tell_expiry(&self) {
-        let next = self.door.callers().keyring.next_expiry(SystemTime::now());
+        let next = self.authenticator.callers().key_table.next_expiry(SystemTime::now());
         self.members.metrics.callers.next_key_expires(next);
     }
 }

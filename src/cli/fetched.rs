@@ -16,7 +16,7 @@ use crate::{
     decode::{DecodeJob, Document, Reply, Stopped},
     quota_key::QuotaKey,
     scan::Options,
-    telemetry::{Metrics, Trail},
+    telemetry::{Metrics, RequestProgress},
 };
 use std::{
     sync::Arc,
@@ -39,7 +39,7 @@ pub(super) fn run(source: &str, config: &ConfigArgs, arguments: &DecodeArgs) -> 
     let decoder = app::decoder(&config, own, metrics).map_err(not_begun)?;
     let tenant = app::anonymous(&decoder, config.limits.max_document_bytes).map_err(not_begun)?;
 
-    let trail = Trail::default();
+    let trail = RequestProgress::default();
     let source = decoder.approve(&tenant, source, &trail)?;
     let shown = source.shown();
     let progress = Progress::new(None, false);

@@ -9,7 +9,8 @@ use super::{
 };
 use crate::{
     identity::{
-        self, KeyEntry, Role, Roster, SecretHash, TENANT_NAME, TenantEntry, is_tenant_name, moment,
+        self, KeyEntry, Role, SecretHash, TENANT_NAME, TenantConfig, TenantRegistry,
+        is_tenant_name, moment,
     },
     named_file,
     policy::BlockedHost,
@@ -26,14 +27,14 @@ pub fn read_tenants(path: &Path) -> io::Result<String> {
 }
 
 /// What such a text says; or everything that is wrong with it, a line each, under this name.
-pub fn parse_tenants(name: &str, text: &str) -> Result<Roster, Vec<String>> {
+pub fn parse_tenants(name: &str, text: &str) -> Result<TenantRegistry, Vec<String>> {
     let layer = Layer::toml(name, text)?;
-    let Layer::Toml(root) = &layer else { return Ok(Roster::default()) };
+    let Layer::Toml(root) = &layer else { return Ok(TenantRegistry::default()) };
     let mut faults = Vec::new();
     let mut file = Table::new(String::new(), name, root, &mut faults);
-    let mut roster = Roster {
+    let mut roster = TenantRegistry {
         blocked_hosts: file.take("blocked_hosts", blocked_host().list()).unwrap_or_default(),
-        ..Roster::default()
+        ..TenantRegistry::default()
     };
     file.each("tenant", |mut table| roster.tenants.push(tenant(&mut table)));
     file.each("staff", |mut table| {
@@ -48,11 +49,11 @@ pub fn parse_tenants(name: &str, text: &str) -> Result<Roster, Vec<String>> {
     if faults.is_empty() { Ok(roster) } else { Err(faults) }
 }
 
-fn tenant(table: &mut Table<'_>) -> TenantEntry {
+fn tenant(table: &mut Table<'_>) -> TenantConfig {
     let mut keys = Vec::new();
     table.each("key", |mut table| keys.extend(key(&mut table, &[Role::Viewer, Role::Decoder])));
     let most = 1_000_000_000;
-    let entry = TenantEntry {
+    let entry = TenantConfig {
         name: table.need("name", name()).unwrap_or_default(),
         disabled: table.take("disabled", flag()).unwrap_or_default(),
         allow: table.take("allow", tenant_rule().list()),
@@ -80,9 +81,9 @@ fn key(table: &mut Table<'_>, roles: &'static [Role]) -> Option<KeyEntry> {
 }
 
 /// What must be there once and is there twice.
-fn repeated(roster: &Roster) -> Vec<String> {
+fn repeated(roster: &TenantRegistry) -> Vec<String> {
     let (mut names, mut ids, mut faults) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
-    for TenantEntry { name, .. } in &roster.tenants {
+    for TenantConfig { name, .. } in &roster.tenants {
         if !name.is_empty() && !names.insert(name) {
             faults.push(format!("two tenants have the name {name:?}"));
         }

@@ -3,7 +3,7 @@
 use super::Stopped;
 use crate::{
     failure::{Code, Failure, Outcome},
-    telemetry::Trail,
+    telemetry::RequestProgress,
 };
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ pub struct Deadline {
 /// Runs work until a deadline.
 pub(super) async fn within<T>(
     deadline: Option<Deadline>,
-    trail: &Trail,
+    trail: &RequestProgress,
     work: impl Future<Output = Result<T, Stopped>>,
 ) -> Result<T, Stopped> {
     let Some(deadline) = deadline else { return work.await };
@@ -37,7 +37,7 @@ impl Deadline {
     ///
     /// The caller's own deadline is named even if its body was slow, because the caller can allow more
     /// time or send faster.
-    pub fn passed(self, trail: &Trail) -> Failure {
+    pub fn passed(self, trail: &RequestProgress) -> Failure {
         if let Some(given) = self.given
             && trail.steps().uploading
         {
@@ -76,7 +76,7 @@ impl Deadline {
 const SLOW_READER: Duration = Duration::from_secs(1);
 
 /// The failure if the client has used up the time: its upload or its reading was slow.
-pub(super) fn caller_was_slow(trail: &Trail) -> Option<Failure> {
+pub(super) fn caller_was_slow(trail: &RequestProgress) -> Option<Failure> {
     let steps = trail.steps();
     if steps.uploading {
         return Some(too_slow());

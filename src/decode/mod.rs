@@ -3,7 +3,7 @@
 //! [`Decoder::decode`] is the entry point for HTTP and for the command line. It takes a [`DecodeJob`],
 //! streams the document through the scanner, and writes the answer to a form. It reads no more of a
 //! document than it needs. Dropping its future stops all work at once. Its progress stands in a
-//! [`Trail`].
+//! [`RequestProgress`].
 //!
 //! A file needs no service: the command line scans it with a [`ScanRun`].
 
@@ -32,7 +32,7 @@ use crate::{
     policy::{ApprovedTarget, Network, Policy},
     quota_key::QuotaKey,
     scan::{Charset, Options, Summary},
-    telemetry::{Input, Metrics, PoolKind, Trail},
+    telemetry::{Input, Metrics, PoolKind, RequestProgress},
 };
 use bytes::Bytes;
 use cpu_budget::CpuBudget;
@@ -164,7 +164,7 @@ pub struct Asker<'a> {
     /// When it must be over.
     pub deadline: Option<Deadline>,
     /// Its progress.
-    pub trail: &'a Trail,
+    pub trail: &'a RequestProgress,
 }
 
 /// Tells whether the client has read everything written so far; wakes the waker when it has.
@@ -227,7 +227,7 @@ impl Decoder {
         &self,
         tenant: &Tenant,
         source: &str,
-        trail: &Trail,
+        trail: &RequestProgress,
     ) -> Result<Approved, Failure> {
         self.check_is_sound()?;
         let reach = Arc::clone(tenant.reach());
@@ -248,7 +248,7 @@ impl Decoder {
         &self,
         job: DecodeJob,
         reply: Reply<'_>,
-        trail: &Trail,
+        trail: &RequestProgress,
     ) -> Result<Done, Stopped> {
         let DecodeJob {
             document,
@@ -414,8 +414,9 @@ mod tests {
             allow: None,
         };
         let tenant = decoder.tenant(settings, None).unwrap();
-        let approve =
-            || decoder.approve(&tenant, "https://a.example/x", &Trail::default()).map(drop);
+        let approve = || {
+            decoder.approve(&tenant, "https://a.example/x", &RequestProgress::default()).map(drop)
+        };
         assert!(approve().is_ok());
         assert_eq!(metrics.policy_selfcheck_ok.get(), 1);
 

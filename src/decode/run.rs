@@ -11,7 +11,7 @@ use crate::{
     fetch::Times,
     overload::Permit,
     scan::{Charset, Options, StoppedBy, Summary},
-    telemetry::Trail,
+    telemetry::RequestProgress,
 };
 use std::{
     future::poll_fn,
@@ -170,7 +170,7 @@ impl Run<'_> {
 }
 
 /// Waits until the client has read everything written so far.
-async fn taken(is_taken: &IsTaken<'_>, trail: &Trail) {
+async fn taken(is_taken: &IsTaken<'_>, trail: &RequestProgress) {
     trail.steps().unread_since = Some(Instant::now());
     poll_fn(|context| match is_taken(context.waker()) {
         true => Poll::Ready(()),

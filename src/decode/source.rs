@@ -11,7 +11,7 @@ use crate::{
     overload::Permit,
     policy::{ApprovedTarget, Route},
     scan::Summary,
-    telemetry::{FetchResult, Metrics, Phase, Retry, Trail},
+    telemetry::{FetchResult, Metrics, Phase, RequestProgress, Retry},
 };
 use std::{
     ops::ControlFlow,
@@ -361,7 +361,7 @@ fn of_decision(decision: Decision) -> Retry {
 /// One attempt. Dropping it updates the metrics, however it ends.
 struct Attempt<'a> {
     metrics: &'a Metrics,
-    trail: &'a Trail,
+    trail: &'a RequestProgress,
     /// When the first attempt began.
     fetch_began: Instant,
     /// When this one began.
@@ -377,7 +377,7 @@ struct Attempt<'a> {
 }
 
 impl<'a> Attempt<'a> {
-    fn begin(metrics: &'a Metrics, trail: &'a Trail, fetch_began: Instant) -> Self {
+    fn begin(metrics: &'a Metrics, trail: &'a RequestProgress, fetch_began: Instant) -> Self {
         Self {
             fetch_began,
             metrics,

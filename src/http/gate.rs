@@ -5,8 +5,8 @@
 
 use super::{
     Readiness, Refusal,
+    authenticator::{Admitted, Authenticator, Proof},
     body::{BodyKind, declared_length, too_large},
-    callers::{Admitted, Door, Proof},
     host::{self, AllowedHosts},
     routes::Route,
     unread,
@@ -15,7 +15,7 @@ use crate::{
     decode::Deadline,
     failure::{Code, Failure, Fault},
     identity::{Action, Proxies},
-    telemetry::{Head, Metrics, Recent, Record},
+    telemetry::{AccessRecord, Head, Metrics, RecentFailures},
 };
 use axum::{
     extract::Request,
@@ -38,7 +38,7 @@ pub struct Gates {
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// The last failures.
-    pub recent: Arc<Recent>,
+    pub recent: Arc<RecentFailures>,
     /// Whether more requests are wanted: where not, each is the last of its connection.
     pub readiness: Arc<Readiness>,
     /// Who is believed about whom they speak for.
@@ -46,7 +46,7 @@ pub struct Gates {
     /// The hosts that are answered.
     pub hosts: AllowedHosts,
     /// Who may call, and how often.
-    pub door: Arc<Door>,
+    pub authenticator: Arc<Authenticator>,
     /// Whether only this machine reaches the listener.
     pub is_local: bool,
     /// From the head of a request to the last byte of its answer.
@@ -90,7 +90,7 @@ where
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        let Some(record) = request.extensions().get::<Arc<Record>>().cloned() else {
+        let Some(record) = request.extensions().get::<Arc<AccessRecord>>().cloned() else {
             let failure = Failure::internal("a request without a record");
             return GatedFuture::Answered { response: Some(refused(request, failure)) };
         };
@@ -126,7 +126,7 @@ where
 async fn later<S>(
     mut inner: S,
     gates: Arc<Gates>,
-    record: Arc<Record>,
+    record: Arc<AccessRecord>,
     mut request: Request,
 ) -> Result<Response, Infallible>
 where
@@ -156,14 +156,18 @@ fn refused(mut request: Request, failure: Failure) -> Response {
 
 impl Gates {
     /// Lets in who may ask for this. False where that cannot be said at once.
-    pub(super) fn admit(&self, record: &Record, request: &mut Request) -> Result<bool, Failure> {
+    pub(super) fn admit(
+        &self,
+        record: &AccessRecord,
+        request: &mut Request,
+    ) -> Result<bool, Failure> {
         let head = record.head();
         if head.is_probe {
             return Ok(true);
         }
         let admitted = match needed(head) {
-            None => self.door.anyone(head.client),
-            Some(_) => match self.door.authenticated(request.headers(), record) {
+            None => self.authenticator.anyone(head.client),
+            Some(_) => match self.authenticator.authenticated(request.headers(), record) {
                 Proof::Valid(admitted) => admitted,
                 Proof::Invalid(failure) => return Err(failure),
                 Proof::Awaited => return Ok(false),
@@ -178,30 +182,31 @@ impl Gates {
     /// The same, where others have to be asked.
     pub(super) async fn admit_later(
         &self,
-        record: &Record,
+        record: &AccessRecord,
         request: &mut Request,
     ) -> Result<(), Failure> {
         let admitted = match request.extensions_mut().remove::<Admitted>() {
             Some(admitted) => admitted,
             None => {
-                let later = self.door.authenticated_later(request.headers(), record).await?;
+                let later =
+                    self.authenticator.authenticated_later(request.headers(), record).await?;
                 self.check_may(&later, record)?;
                 later
             }
         };
         let limited = match self.limited(&admitted, record) {
             Some(limited) => limited,
-            None => self.door.limited_later(&admitted, record).await,
+            None => self.authenticator.limited_later(&admitted, record).await,
         };
         request.extensions_mut().insert(admitted);
         limited
     }
 
     /// Whether whoever asks may ask for this at all.
-    fn check_may(&self, admitted: &Admitted, record: &Record) -> Result<(), Failure> {
+    fn check_may(&self, admitted: &Admitted, record: &AccessRecord) -> Result<(), Failure> {
         let Some(action) = needed(record.head()) else { return Ok(()) };
         record.is_of(&admitted.member.counted);
-        let refused = match (action.is_of_staff(), self.door.is_locked) {
+        let refused = match (action.is_of_staff(), self.authenticator.is_locked) {
             // Where nobody has to say who they are, the staff is whoever is on this machine.
             (true, false) if self.is_local => return Ok(()),
             _ if admitted.principal.may(action) => return admitted.member.tenant.check_served(),
@@ -217,10 +222,10 @@ impl Gates {
     }
 
     /// The staff is not limited.
-    fn limited(&self, admitted: &Admitted, record: &Record) -> Option<Result<(), Failure>> {
+    fn limited(&self, admitted: &Admitted, record: &AccessRecord) -> Option<Result<(), Failure>> {
         match needed(record.head()) {
             Some(action) if action.is_of_staff() => Some(Ok(())),
-            _ => self.door.limited(admitted, record),
+            _ => self.authenticator.limited(admitted, record),
         }
     }
 }
@@ -259,7 +264,11 @@ fn needed(head: &Head) -> Option<Action> {
 
 const TIMEOUT: HeaderName = HeaderName::from_static("x-request-timeout-ms");
 
-fn set_deadline(gates: &Gates, record: &Record, request: &mut Request) -> Result<(), Failure> {
+fn set_deadline(
+    gates: &Gates,
+    record: &AccessRecord,
+    request: &mut Request,
+) -> Result<(), Failure> {
     let began = record.began();
     let mut deadline = Deadline { at: began + gates.request_timeout, given: None };
     if record.head().is_decode
@@ -285,7 +294,7 @@ fn given_timeout(headers: &HeaderMap) -> Result<Option<Duration>, Failure> {
     }
 }
 
-fn cap_in_flight(gates: &Gates, record: &Record) -> Result<(), Failure> {
+fn cap_in_flight(gates: &Gates, record: &AccessRecord) -> Result<(), Failure> {
     // The count has this request in it.
     let in_flight = u64::try_from(gates.metrics.in_flight.get()).unwrap_or(0);
     if record.head().is_probe || in_flight <= gates.max_in_flight {
@@ -299,7 +308,7 @@ fn cap_in_flight(gates: &Gates, record: &Record) -> Result<(), Failure> {
     })
 }
 
-fn limit_body(gates: &Gates, record: &Record, request: &Request) -> Result<(), Failure> {
+fn limit_body(gates: &Gates, record: &AccessRecord, request: &Request) -> Result<(), Failure> {
     if !record.head().is_decode {
         // Nothing else reads a body.
         return Ok(());

@@ -6,8 +6,8 @@
 //! response in one place, `problem.rs`.
 
 mod accept;
+mod authenticator;
 mod body;
-mod callers;
 mod connection;
 mod decode;
 mod gate;
@@ -23,13 +23,13 @@ mod routes;
 mod unread;
 mod usage;
 
-pub use callers::{Callers, Door, Member, TenantLimits};
-pub use connection::{Grants, Server, Watch};
+pub use authenticator::{ActiveTenant, Authenticator, TenantLimits, TenantSnapshot};
+pub use connection::{ConnectionLimits, Server, Watch};
 pub use decode::{Decoding, RequestLimits};
 pub use gate::Gates;
 pub use host::AllowedHosts;
 pub use layers::layered;
-pub use operator::{ReloadFaults, Reloads, Shown};
+pub use operator::{EffectiveConfig, ReloadFaults, Reloads};
 pub use pages::list as problems;
 pub use probes::Readiness;
 pub use problem::Refusal;

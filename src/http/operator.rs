@@ -2,14 +2,14 @@
 
 use super::{
     Decoding,
+    authenticator::Authenticator,
     body::{BodyKind, declared_length, too_large},
-    callers::Door,
     problem::Refusal,
 };
 use crate::{
     decode::too_slow,
     failure::{Code, Failure, Fault},
-    telemetry::{LEVELS_LAST, Levels, Recent, log, rfc3339},
+    telemetry::{LEVELS_LAST, Levels, RecentFailures, log, rfc3339},
 };
 use axum::{
     Json,
@@ -30,7 +30,7 @@ use tokio::{
 use tracing::level_filters::LevelFilter;
 
 /// The effective configuration as JSON, without secrets.
-pub struct Shown(pub serde_json::Value);
+pub struct EffectiveConfig(pub serde_json::Value);
 
 /// The origins that are remembered, and whether each is asked.
 pub(super) async fn circuits(State(decoding): State<Arc<Decoding>>) -> Response {
@@ -62,19 +62,19 @@ pub(super) struct Question {
 #[derive(Clone)]
 pub(super) struct Explained {
     pub(super) decoding: Arc<Decoding>,
-    pub(super) door: Arc<Door>,
+    pub(super) authenticator: Arc<Authenticator>,
 }
 
 /// What the policy says of a URL, hop by hop.
 pub(super) async fn explain(
-    State(Explained { decoding, door }): State<Explained>,
+    State(Explained { decoding, authenticator }): State<Explained>,
     request: Request,
 ) -> Result<Response, Refusal> {
     let what = "a JSON object with source, a URL, and perhaps tenant";
     let question: Question = told(request, what).await?;
     let member = match &question.tenant {
-        None => Arc::clone(door.anonymous()),
-        Some(name) => door.callers().member(name).ok_or_else(|| {
+        None => Arc::clone(authenticator.anonymous()),
+        Some(name) => authenticator.callers().member(name).ok_or_else(|| {
             Failure::invalid(vec![Fault::new("/tenant", "there is no tenant of this name")])
         })?,
     };
@@ -156,11 +156,11 @@ pub(super) async fn reload(State(reloads): State<Reloads>) -> Result<Response, R
 }
 
 /// The last failures, the newest first.
-pub(super) async fn errors(State(recent): State<Arc<Recent>>) -> Response {
+pub(super) async fn errors(State(recent): State<Arc<RecentFailures>>) -> Response {
     Json(json!({ "errors": recent.newest_first() })).into_response()
 }
 
 /// The effective configuration.
-pub(super) async fn config(State(config): State<Arc<Shown>>) -> Response {
+pub(super) async fn config(State(config): State<Arc<EffectiveConfig>>) -> Response {
     Json(&config.0).into_response()
 }

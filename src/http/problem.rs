@@ -4,7 +4,7 @@ use super::rate;
 use crate::{
     answer::Problem,
     failure::{Blame, Code, Failure},
-    telemetry::Record,
+    telemetry::AccessRecord,
 };
 use axum::{
     body::Body,
@@ -201,7 +201,7 @@ fn status(failure: &Failure) -> StatusCode {
 }
 
 /// The problem that a failure is to the client.
-pub(super) fn problem(failure: &Failure, record: &Record) -> Problem {
+pub(super) fn problem(failure: &Failure, record: &AccessRecord) -> Problem {
     let Entry { title, retryable, .. } = entry(failure.code);
     Problem {
         kind: Some(format!("/problems/{}", failure.code.as_str())),
@@ -232,7 +232,7 @@ impl From<Failure> for Refusal {
 }
 
 /// Makes a problem of a response that carries a failure, keeping its headers.
-pub(super) fn render<B>(response: &mut Response<B>, record: &Record) -> Option<Body> {
+pub(super) fn render<B>(response: &mut Response<B>, record: &AccessRecord) -> Option<Body> {
     let failure = response.extensions_mut().remove::<Failure>()?;
     let mut body = serde_json::to_vec(&problem(&failure, record)).unwrap_or_default();
     // On a terminal, the prompt belongs on the next line.

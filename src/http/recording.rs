@@ -11,7 +11,7 @@ use super::{
 use crate::{
     failure::Failure,
     identity::Proxies,
-    telemetry::{Ending, Head, Record, method_label},
+    telemetry::{AccessRecord, Ending, Head, method_label},
 };
 use axum::{
     body::{Body, Bytes, HttpBody},
@@ -77,7 +77,8 @@ where
         if let Some(pace) = &pace {
             pace.begun(gates.request_timeout);
         }
-        let record = Record::open(head, Arc::clone(&gates.metrics), Arc::clone(&gates.recent));
+        let record =
+            AccessRecord::open(head, Arc::clone(&gates.metrics), Arc::clone(&gates.recent));
         request.extensions_mut().insert(Arc::clone(&record));
         let is_head = request.method() == Method::HEAD;
         let is_http_1 = request.version() < Version::HTTP_2;
@@ -132,7 +133,7 @@ fn trace_id(headers: &HeaderMap) -> Option<String> {
 
 /// Closes the record when it is dropped, which is where an abandoned request ends.
 struct Guard {
-    record: Arc<Record>,
+    record: Arc<AccessRecord>,
     /// Of the connection.
     pace: Option<Arc<Pace>>,
 }

@@ -5,10 +5,10 @@
 //! [`admin`].
 
 use super::{
-    Door, Gates, Refusal,
+    Authenticator, Gates, Refusal,
     decode::{self, Decoding},
     layered,
-    operator::{self, Explained, Reloads, Shown},
+    operator::{self, EffectiveConfig, Explained, Reloads},
     pages::{self, Index},
     probes::{self, Readiness, Scraped},
     usage,
@@ -16,7 +16,7 @@ use super::{
 use crate::{
     failure::{Code, Failure},
     identity::Action,
-    telemetry::{Levels, Metrics, Recent, RouteLabels},
+    telemetry::{Levels, Metrics, RecentFailures, RouteLabels},
 };
 use axum::{
     Router,
@@ -205,11 +205,11 @@ pub struct Admin {
     /// Behind `/metrics`.
     pub metrics: Arc<Metrics>,
     /// Behind `/admin/errors`.
-    pub recent: Arc<Recent>,
+    pub recent: Arc<RecentFailures>,
     /// Behind `/admin/config`.
-    pub config: Arc<Shown>,
+    pub config: Arc<EffectiveConfig>,
     /// Behind `/admin/usage` and `/admin/explain`.
-    pub door: Arc<Door>,
+    pub authenticator: Arc<Authenticator>,
     /// Behind `/admin/reload`.
     pub reloads: Reloads,
     /// Behind `/admin/log-level`.
@@ -235,10 +235,12 @@ pub fn public(public: Public, gates: &Arc<Gates>) -> Router {
 
 /// The routes of the admin listener.
 pub fn admin(served: Admin, gates: &Arc<Gates>) -> Router {
-    let Admin { decoding, readiness, metrics, recent, config, door, reloads, levels } = served;
+    let Admin { decoding, readiness, metrics, recent, config, authenticator, reloads, levels } =
+        served;
     let index = Arc::new(Index::new(Listener::Admin, true));
     let scraped = Scraped { metrics, names_tenants: true };
-    let explained = Explained { decoding: Arc::clone(&decoding), door: Arc::clone(&door) };
+    let explained =
+        Explained { decoding: Arc::clone(&decoding), authenticator: Arc::clone(&authenticator) };
     let mut router = Router::new();
     router = serve(router, &INDEX, pages::index, index);
     router = serve(router, &HEALTH, probes::health, ());
@@ -246,7 +248,7 @@ pub fn admin(served: Admin, gates: &Arc<Gates>) -> Router {
     router = serve(router, &METRICS, probes::metrics, scraped);
     router = serve(router, &ERRORS, operator::errors, recent);
     router = serve(router, &CONFIG, operator::config, config);
-    router = serve(router, &USAGE, usage::usage, door);
+    router = serve(router, &USAGE, usage::usage, authenticator);
     router = serve(router, &CIRCUITS, operator::circuits, decoding);
     router = serve(router, &EXPLAIN, operator::explain, explained);
     router = serve(router, &LOG_LEVEL, operator::log_level, levels);

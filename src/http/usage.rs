@@ -1,6 +1,6 @@
 //! Who has used how much, for the staff.
 
-use super::callers::{Door, Member};
+use super::authenticator::{ActiveTenant, Authenticator};
 use crate::{failure::Outcome, telemetry::rfc3339};
 use axum::{
     Json,
@@ -11,17 +11,17 @@ use serde_json::{Value, json};
 use std::{sync::Arc, time::SystemTime};
 
 /// Each tenant with what it has used, and each key with when it was used last.
-pub(super) async fn usage(State(door): State<Arc<Door>>) -> Response {
-    let callers = door.callers();
-    let mut members: Vec<&Arc<Member>> = callers.members.iter().collect();
-    if !door.is_locked {
-        members.push(door.anonymous());
+pub(super) async fn usage(State(authenticator): State<Arc<Authenticator>>) -> Response {
+    let callers = authenticator.callers();
+    let mut members: Vec<&Arc<ActiveTenant>> = callers.members.iter().collect();
+    if !authenticator.is_locked {
+        members.push(authenticator.anonymous());
     }
-    let decodes_today = door.decodes_today(&members).await;
+    let decodes_today = authenticator.decodes_today(&members).await;
     let tenants = members.iter().zip(decodes_today);
     let tenants = tenants.map(|(member, today)| of_tenant(member, today));
     let moment = |at: Option<SystemTime>| at.map(rfc3339);
-    let keys = callers.keyring.used().into_iter().map(|key| {
+    let keys = callers.key_table.used().into_iter().map(|key| {
         let tenant = key.tenant.and_then(|place| callers.members.get(place));
         json!({
             "id": key.id,
@@ -35,7 +35,7 @@ pub(super) async fn usage(State(door): State<Arc<Door>>) -> Response {
     Json(json!({ "tenants": tenants, "keys": keys })).into_response()
 }
 
-fn of_tenant(member: &Member, today: Option<u64>) -> Value {
+fn of_tenant(member: &ActiveTenant, today: Option<u64>) -> Value {
     let terms = member.limits.whole();
     let decodes = Outcome::ALL.map(|outcome| (outcome.as_str(), member.counted.decodes(outcome)));
     json!({

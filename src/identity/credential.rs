@@ -8,7 +8,7 @@ pub enum Credential<'a> {
     /// Nothing.
     None,
     /// Something that is no credential, or more than one.
-    Unfit,
+    TokenError,
     /// An API key.
     Key(ShownKey<'a>),
     /// What may be a token.
@@ -25,7 +25,7 @@ impl<'a> Credential<'a> {
         let (mut authorization, mut api_key) = (authorization.into_iter(), api_key.into_iter());
         let shown = (authorization.next(), api_key.next());
         if authorization.next().is_some() || api_key.next().is_some() {
-            return Self::Unfit;
+            return Self::TokenError;
         }
         let text = |value: &'a [u8]| std::str::from_utf8(value).ok();
         let read = match shown {
@@ -34,7 +34,7 @@ impl<'a> Credential<'a> {
             (Some(value), None) => text(value).and_then(bearer).and_then(Self::of_bearer),
             (None, Some(value)) => text(value).and_then(ShownKey::parse).map(Self::Key),
         };
-        read.unwrap_or(Self::Unfit)
+        read.unwrap_or(Self::TokenError)
     }
 
     fn of_bearer(text: &'a str) -> Option<Self> {
@@ -66,7 +66,7 @@ mod tests {
             };
             let found = match Credential::of(bytes(&own(authorization)), bytes(&own(api_key))) {
                 Credential::None => "none".to_owned(),
-                Credential::Unfit => "unfit".to_owned(),
+                Credential::TokenError => "unfit".to_owned(),
                 Credential::Key(key) => format!("key {}", key.id),
                 Credential::Token(token) => format!("token {token}"),
             };

@@ -1,6 +1,6 @@
 //! An issuer of tokens, with its keys as they are known now.
 
-use super::token::{Claims, IssuerKeys, Refresh, TokenSettings, Unfit};
+use super::token::{Claims, IssuerKeys, Refresh, TokenError, TokenSettings};
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::{Duration, SystemTime},
@@ -49,7 +49,7 @@ impl Issuer {
 
     /// Who shows a token. One that was signed with a key that is not known may be worth
     /// [waiting](Self::newer_keys) for newer keys.
-    pub fn verify(&self, token: &str, now: SystemTime) -> Result<Claims, Unfit> {
+    pub fn verify(&self, token: &str, now: SystemTime) -> Result<Claims, TokenError> {
         let keys = Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner));
         self.settings.verify(&keys, token, now)
     }

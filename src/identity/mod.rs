@@ -8,8 +8,8 @@ mod credential;
 mod issuer;
 mod key;
 mod moment;
+mod registry;
 mod role;
-mod roster;
 mod token;
 
 pub use client::Proxies;
@@ -17,8 +17,9 @@ pub use credential::Credential;
 pub use issuer::Issuer;
 pub use key::{NewKey, NoRandomness, SecretHash, ShownKey, is_id};
 pub use moment::moment;
-pub use role::{Action, Role};
-pub use roster::{
-    KeyEntry, KeyUse, Keyring, NoKey, Principal, Roster, TENANT_NAME, TenantEntry, is_tenant_name,
+pub use registry::{
+    KeyEntry, KeyError, KeyTable, KeyUse, Principal, TENANT_NAME, TenantConfig, TenantRegistry,
+    is_tenant_name,
 };
-pub use token::{Algorithm, Claim, Claims, IssuerKeys, TokenSettings, Unfit, Unusable};
+pub use role::{Action, Role};
+pub use token::{Algorithm, Claim, Claims, IssuerKeys, TokenError, TokenSettings, Unusable};

@@ -11,7 +11,7 @@ use std::{
 
 /// As many CPU slots as there are processors.
 ///
-/// Callers take turns; the decodes of one caller are served in order. A decode releases its slot
+/// TenantSnapshot take turns; the decodes of one caller are served in order. A decode releases its slot
 /// after a short time slice, so that everything else that is ready (a probe, a refusal) runs
 /// first. Long computations therefore wait for each other, and all else waits one slice at most.
 pub struct CpuScheduler {

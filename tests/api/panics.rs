@@ -12,13 +12,13 @@ use blueprint_decoder::{
     config::Config,
     failure::{Code, Failure},
     http::{
-        self, AllowedHosts, Callers, Door, Gates, Grants, Member, Readiness, Refusal, Server,
-        TenantLimits,
+        self, ActiveTenant, AllowedHosts, Authenticator, ConnectionLimits, Gates, Readiness,
+        Refusal, Server, TenantLimits, TenantSnapshot,
     },
-    identity::{Keyring, Proxies},
+    identity::{KeyTable, Proxies},
     rate_limit::{CallerLimits, Gcra},
     telemetry::{
-        LineWriter, Metrics, Recent,
+        LineWriter, Metrics, RecentFailures,
         log::{self, Format},
     },
 };
@@ -100,19 +100,20 @@ impl HttpBody for Panicking {
 struct Served {
     address: SocketAddr,
     metrics: Arc<Metrics>,
-    recent: Arc<Recent>,
+    recent: Arc<RecentFailures>,
 }
 
 /// Lets everyone in.
-fn open_door(metrics: &Arc<Metrics>) -> Door {
+fn open_door(metrics: &Arc<Metrics>) -> Authenticator {
     let config = Config::load(None, [], &[]).expect("the defaults").config;
     let decoder = app::decoder(&config, Vec::new(), Arc::clone(metrics)).expect("a decoder");
     let tenant = app::anonymous(&decoder, 1 << 20).expect("a tenant");
     let limits = CallerLimits { rate: Gcra::new(1, 1), decodes_per_day: None };
     let counted = Arc::clone(&metrics.callers.anonymous);
-    let anonymous = Arc::new(Member { tenant, limits: TenantLimits::new(limits, 1), counted });
-    let nobody = Callers { keyring: Keyring::default(), members: Vec::new() };
-    Door::new(false, nobody, anonymous, None, None, Arc::clone(metrics))
+    let anonymous =
+        Arc::new(ActiveTenant { tenant, limits: TenantLimits::new(limits, 1), counted });
+    let nobody = TenantSnapshot { key_table: KeyTable::default(), members: Vec::new() };
+    Authenticator::new(false, nobody, anonymous, None, None, Arc::clone(metrics))
 }
 
 /// Serves a router behind the layers of the service.
@@ -128,14 +129,14 @@ async fn serve(routes: Router) -> Served {
         readiness: Arc::new(readiness),
         proxies: Proxies::default(),
         hosts: AllowedHosts::Any,
-        door: Arc::new(open_door(&metrics)),
+        authenticator: Arc::new(open_door(&metrics)),
         is_local: true,
         request_timeout: Duration::from_secs(10),
         max_in_flight: 100,
         max_request_bytes: 1 << 20,
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let grants = Grants {
+    let grants = ConnectionLimits {
         header_timeout: Duration::from_secs(5),
         idle_timeout: Duration::from_secs(75),
         write_timeout: Duration::from_secs(10),

@@ -11,10 +11,10 @@ use blueprint_decoder::{
     config::Config,
     decode::{Decoder, Switch, TenantSettings},
     http::{
-        self, AllowedHosts, Callers, Decoding, Door, Gates, Member, Public, Readiness,
-        RequestLimits, TenantLimits,
+        self, ActiveTenant, AllowedHosts, Authenticator, Decoding, Gates, Public, Readiness,
+        RequestLimits, TenantLimits, TenantSnapshot,
     },
-    identity::{KeyEntry, Keyring, NewKey, Proxies, Role, Roster, TenantEntry},
+    identity::{KeyEntry, KeyTable, NewKey, Proxies, Role, TenantConfig, TenantRegistry},
     quota_key::QuotaKey,
     rate_limit::{CallerLimits, Gcra},
     scan::{Marker, MarkerPair, Options, Pairs},
@@ -35,7 +35,7 @@ use tower::ServiceExt;
 /// Each with markers of its own.
 const TENANTS: [(&str, &str, &str); 2] = [("arsenal", "<a:", ":a>"), ("botanic", "<b:", ":b>")];
 
-fn member(decoder: &Decoder, metrics: &Metrics, number: u32) -> Arc<Member> {
+fn member(decoder: &Decoder, metrics: &Metrics, number: u32) -> Arc<ActiveTenant> {
     let (name, start, end) = TENANTS[number as usize];
     let marker = |text| Marker::new(text).expect("a marker");
     let pair = MarkerPair { start: marker(start), end: marker(end) };
@@ -50,12 +50,12 @@ fn member(decoder: &Decoder, metrics: &Metrics, number: u32) -> Arc<Member> {
     let tenant = Arc::new(decoder.tenant(settings, None).expect("a tenant"));
     let limits = CallerLimits { rate: Gcra::new(1, 1), decodes_per_day: None };
     let counted = metrics.callers.tenant(name);
-    Arc::new(Member { tenant, limits: TenantLimits::new(limits, 1), counted })
+    Arc::new(ActiveTenant { tenant, limits: TenantLimits::new(limits, 1), counted })
 }
 
 /// The callers as a file has them that names tenants in this order.
-fn callers(members: &[Arc<Member>], keys: &[NewKey], order: &[usize]) -> Callers {
-    let entry = |place: &usize| TenantEntry {
+fn callers(members: &[Arc<ActiveTenant>], keys: &[NewKey], order: &[usize]) -> TenantSnapshot {
+    let entry = |place: &usize| TenantConfig {
         name: TENANTS[*place].0.to_owned(),
         disabled: false,
         allow: None,
@@ -72,14 +72,17 @@ fn callers(members: &[Arc<Member>], keys: &[NewKey], order: &[usize]) -> Callers
         }],
     };
     let tenants = order.iter().map(entry).collect();
-    let keyring = Keyring::new(&Roster { tenants, ..Roster::default() }, None);
-    Callers { keyring, members: order.iter().map(|place| Arc::clone(&members[*place])).collect() }
+    let key_table = KeyTable::new(&TenantRegistry { tenants, ..TenantRegistry::default() }, None);
+    TenantSnapshot {
+        key_table,
+        members: order.iter().map(|place| Arc::clone(&members[*place])).collect(),
+    }
 }
 
 struct Scene {
     routes: Router,
-    door: Arc<Door>,
-    members: Vec<Arc<Member>>,
+    authenticator: Arc<Authenticator>,
+    members: Vec<Arc<ActiveTenant>>,
     keys: Vec<NewKey>,
 }
 
@@ -92,17 +95,20 @@ fn scene() -> Scene {
     let tenant = app::anonymous(&decoder, 1024).expect("a tenant");
     let limits = CallerLimits { rate: Gcra::new(1, 1), decodes_per_day: None };
     let counted = Arc::clone(&metrics.callers.anonymous);
-    let anonymous = Arc::new(Member { tenant, limits: TenantLimits::new(limits, 1), counted });
+    let anonymous =
+        Arc::new(ActiveTenant { tenant, limits: TenantLimits::new(limits, 1), counted });
     let callers = callers(&members, &keys, &[0, 1]);
-    let door = Door::new(true, callers, anonymous, None, None, Arc::clone(&metrics));
-    let (door, readiness) = (Arc::new(door), Arc::new(Readiness::new(Arc::clone(&metrics))));
+    let authenticator =
+        Authenticator::new(true, callers, anonymous, None, None, Arc::clone(&metrics));
+    let (authenticator, readiness) =
+        (Arc::new(authenticator), Arc::new(Readiness::new(Arc::clone(&metrics))));
     let gates = Arc::new(Gates {
         metrics: Arc::clone(&metrics),
         recent: Arc::default(),
         readiness: Arc::clone(&readiness),
         proxies: Proxies::default(),
         hosts: AllowedHosts::Any,
-        door: Arc::clone(&door),
+        authenticator: Arc::clone(&authenticator),
         is_local: false,
         request_timeout: Duration::from_secs(10),
         max_in_flight: 100,
@@ -118,7 +124,7 @@ fn scene() -> Scene {
     };
     let decoding = Arc::new(Decoding { decoder, options: Options::default(), limits });
     let public = Public { decoding, readiness, metrics, has_admin: true, names_tenants: false };
-    Scene { routes: http::public(public, &gates), door, members, keys }
+    Scene { routes: http::public(public, &gates), authenticator, members, keys }
 }
 
 impl Scene {
@@ -142,7 +148,7 @@ fn ever_found(scene: &Scene, place: usize, now: &[usize]) -> BTreeSet<String> {
         threads.spawn(|| {
             while !is_over.load(Relaxed) {
                 for order in [now, &[0, 1]] {
-                    scene.door.replace(callers(&scene.members, &scene.keys, order));
+                    scene.authenticator.replace(callers(&scene.members, &scene.keys, order));
                 }
             }
         });

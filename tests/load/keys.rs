@@ -3,7 +3,7 @@
 
 use crate::{UNLIMITED, figures::Report, requests, server::Server};
 use blueprint_decoder::identity::{
-    Credential, KeyEntry, Keyring, NewKey, Role, Roster, TenantEntry,
+    Credential, KeyEntry, KeyTable, NewKey, Role, TenantConfig, TenantRegistry,
 };
 use std::{
     fs,
@@ -63,15 +63,15 @@ fn looked_up(known: &NewKey, shown: [&str; 2]) -> f64 {
     let now = SystemTime::now();
     let key =
         KeyEntry { id: known.id.clone(), sha256: known.hash, role: Role::Decoder, expires: None };
-    let tenant = TenantEntry { name: "t".to_owned(), keys: vec![key], ..TenantEntry::default() };
-    let roster = Roster { tenants: vec![tenant], ..Roster::default() };
-    let keyring = Keyring::new(&roster, None);
+    let tenant = TenantConfig { name: "t".to_owned(), keys: vec![key], ..TenantConfig::default() };
+    let roster = TenantRegistry { tenants: vec![tenant], ..TenantRegistry::default() };
+    let key_table = KeyTable::new(&roster, None);
     let mut took = [Vec::with_capacity(TRIES), Vec::with_capacity(TRIES)];
     for _ in 0..TRIES {
         for (took, shown) in took.iter_mut().zip(shown) {
             let Credential::Key(key) = Credential::of([], [shown.as_bytes()]) else { continue };
             let began = Instant::now();
-            let found = black_box(keyring.find(black_box(key), now));
+            let found = black_box(key_table.find(black_box(key), now));
             took.push(began.elapsed());
             assert!(found.is_err(), "this key opens nothing");
         }

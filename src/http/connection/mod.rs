@@ -42,7 +42,7 @@ pub use watch::Watch;
 
 /// What a connection is granted.
 #[derive(Debug, Clone, Copy)]
-pub struct Grants {
+pub struct ConnectionLimits {
     /// How long a head may take.
     pub header_timeout: Duration,
     /// How long there may be no request.
@@ -85,7 +85,7 @@ pub struct Server {
 /// What all connections of a listener have in common.
 struct Served {
     routes: Router,
-    grants: Grants,
+    grants: ConnectionLimits,
     metrics: Arc<Metrics>,
     watch: Arc<Watch>,
     http_1: http1::Builder,
@@ -97,7 +97,7 @@ impl Server {
     pub fn new(
         listener: TcpListener,
         routes: Router,
-        grants: Grants,
+        grants: ConnectionLimits,
         metrics: Arc<Metrics>,
     ) -> io::Result<Self> {
         let address = listener.local_addr()?;
@@ -184,7 +184,7 @@ impl Served {
             }
         }
         self.watch.stop();
-        // Who has come by now is not turned away by the door; who still comes, is.
+        // Who has come by now is not turned away by the authenticator; who still comes, is.
         if let Ok(listener) = listener.into_std() {
             let come = std::iter::from_fn(|| listener.accept().ok());
             for (stream, peer) in come.take(self.grants.max_connections) {

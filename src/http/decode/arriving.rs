@@ -5,7 +5,7 @@ use crate::{
     decode::{self, Lending},
     failure::{Failure, Fault, Outcome},
     overload::Permit,
-    telemetry::Trail,
+    telemetry::RequestProgress,
 };
 use axum::body::{Body, Bytes, HttpBody};
 use futures_core::Stream;
@@ -27,7 +27,7 @@ const LENT: u64 = 64 * 1024;
 /// and may want only the beginning.
 pub(super) struct Arriving {
     body: Body,
-    trail: Arc<Trail>,
+    trail: Arc<RequestProgress>,
     /// How long nothing may come.
     patience: Duration,
     /// While nothing comes.
@@ -35,7 +35,7 @@ pub(super) struct Arriving {
 }
 
 impl Arriving {
-    pub(super) fn new(body: Body, patience: Duration, trail: Arc<Trail>) -> Self {
+    pub(super) fn new(body: Body, patience: Duration, trail: Arc<RequestProgress>) -> Self {
         Self { body, trail, patience, waiting: None }
     }
 

@@ -6,7 +6,7 @@
 //! of them are told at once.
 
 use super::{
-    super::callers::Admitted,
+    super::authenticator::Admitted,
     Decoding,
     asked::{Asked, Asking},
     text::text,
@@ -17,7 +17,7 @@ use crate::{
     failure::{Code, Failure},
     identity::Principal,
     scan::MAX_PAIRS,
-    telemetry::{Input, Record, Trail},
+    telemetry::{AccessRecord, Input, RequestProgress},
 };
 use serde::{
     Deserializer,
@@ -32,7 +32,7 @@ pub(super) fn parse(
     query: Option<&str>,
     decoding: &Decoding,
     admitted: &Admitted,
-    record: &Record,
+    record: &AccessRecord,
 ) -> Result<Asked, Failure> {
     let asking = Asking::new(decoding, &admitted.member.tenant);
     let mut reading = Reading { asking, source: None, content: None, seen: 0 };
@@ -204,7 +204,7 @@ impl Reading<'_> {
         self,
         decoder: &Decoder,
         principal: &Principal,
-        trail: &Trail,
+        trail: &RequestProgress,
     ) -> Result<Asked, Failure> {
         let Self { mut asking, source, content, .. } = self;
         if source.is_some() && content.is_some() {

@@ -10,8 +10,8 @@ mod text;
 use super::{
     Refusal,
     accept::{self, MediaType},
+    authenticator::Admitted,
     body::{BodyKind, charset, declared_length},
-    callers::Admitted,
     problem, unread,
 };
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
     identity::Action,
     overload::Permit,
     scan,
-    telemetry::{PoolKind, Record},
+    telemetry::{AccessRecord, PoolKind},
 };
 use arriving::Arriving;
 use asked::{Asked, HANDS_OVER, Options};
@@ -91,7 +91,7 @@ pub(super) async fn decode(
     request: Request,
 ) -> Result<Response, Refusal> {
     let (mut parts, body) = request.into_parts();
-    let record = parts.extensions.get::<Arc<Record>>().cloned();
+    let record = parts.extensions.get::<Arc<AccessRecord>>().cloned();
     let deadline = parts.extensions.get::<Deadline>().copied();
     let admitted = parts.extensions.remove::<Admitted>();
     let (Some(record), Some(deadline), Some(admitted)) = (record, deadline, admitted) else {
@@ -156,7 +156,7 @@ fn unread_refusal(failure: Failure, parts: &Parts, body: Body) -> Response {
 }
 
 /// Counts a failure, if it is about what someone may not.
-fn forbidden(failure: Failure, record: &Record) -> Failure {
+fn forbidden(failure: Failure, record: &AccessRecord) -> Failure {
     if failure.code == Code::Forbidden {
         record.metrics().security_event("forbidden");
     }
@@ -211,7 +211,7 @@ async fn read(
     body: Body,
     permit: &mut Option<Permit>,
     entrance: &Entrance<'_>,
-    record: &Record,
+    record: &AccessRecord,
 ) -> Result<(Document, Options), Failure> {
     let headers = &parts.headers;
     let is_other = |name, plain: &str| {
@@ -263,7 +263,7 @@ fn unsupported(detail: &str) -> Failure {
 /// A decode whose answer is to be made.
 struct Answer {
     decoding: Arc<Decoding>,
-    record: Arc<Record>,
+    record: Arc<AccessRecord>,
     heading: Heading,
     job: DecodeJob,
 }

@@ -26,7 +26,7 @@ pub enum Unusable {
     /// Two of its keys have one name, and a token could mean either.
     SameName,
     /// No key of it can check a token.
-    NoKey,
+    KeyError,
 }
 
 const LONGEST: usize = 256 * 1024;
@@ -55,7 +55,7 @@ impl IssuerKeys {
         if keys.iter().enumerate().any(is_confusing) {
             return Err(Unusable::SameName);
         }
-        if keys.is_empty() { Err(Unusable::NoKey) } else { Ok(Self(keys)) }
+        if keys.is_empty() { Err(Unusable::KeyError) } else { Ok(Self(keys)) }
     }
 
     /// How many keys there are.
@@ -98,7 +98,7 @@ impl fmt::Display for Unusable {
             Self::SameName => {
                 f.write_str("two keys of the key set have the same kid and fit the same algorithm")
             }
-            Self::NoKey => f.write_str("no key of the key set can check a token"),
+            Self::KeyError => f.write_str("no key of the key set can check a token"),
         }
     }
 }

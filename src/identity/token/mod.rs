@@ -4,17 +4,17 @@
 //! signatures.
 
 mod algorithm;
+mod error;
 mod issuer_key;
 mod issuer_keys;
 mod refresh;
 mod strict;
-mod unfit;
 mod verify;
 
 pub use algorithm::Algorithm;
+pub use error::{Claim, TokenError};
 pub use issuer_keys::{IssuerKeys, Unusable};
 pub(super) use refresh::Refresh;
-pub use unfit::{Claim, Unfit};
 pub use verify::{Claims, TokenSettings};
 
 #[cfg(test)]

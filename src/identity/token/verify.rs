@@ -6,10 +6,10 @@
 
 use super::{
     algorithm::Algorithm,
+    error::{Claim, TokenError},
     issuer_key::IssuerKey,
     issuer_keys::IssuerKeys,
     strict,
-    unfit::{Claim, Unfit},
 };
 use crate::identity::{Role, is_tenant_name};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -48,16 +48,21 @@ const LEEWAY: f64 = 30.0;
 
 impl TokenSettings {
     /// Who is calling, if the token is good at this time.
-    pub fn verify(&self, keys: &IssuerKeys, token: &str, now: SystemTime) -> Result<Claims, Unfit> {
+    pub fn verify(
+        &self,
+        keys: &IssuerKeys,
+        token: &str,
+        now: SystemTime,
+    ) -> Result<Claims, TokenError> {
         if token.len() > LONGEST {
-            return Err(Unfit::TooLong);
+            return Err(TokenError::TooLong);
         }
-        let parts = Parts::split(token).ok_or(Unfit::Malformed)?;
+        let parts = Parts::split(token).ok_or(TokenError::Malformed)?;
         let (algorithm, key) = self.key(keys, &parts.header)?;
         if !key.verifies(algorithm, parts.signed.as_bytes(), &parts.signature) {
-            return Err(Unfit::Signature);
+            return Err(TokenError::Signature);
         }
-        let said = strict::object(&parts.claims).ok_or(Unfit::Malformed)?;
+        let said = strict::object(&parts.claims).ok_or(TokenError::Malformed)?;
         self.check_origin(&said)?;
         check_time(&said, now)?;
         self.claims(&said)
@@ -68,28 +73,29 @@ impl TokenSettings {
         &self,
         keys: &'k IssuerKeys,
         header: &[u8],
-    ) -> Result<(Algorithm, &'k IssuerKey), Unfit> {
-        let said = strict::object(header).ok_or(Unfit::Malformed)?;
+    ) -> Result<(Algorithm, &'k IssuerKey), TokenError> {
+        let said = strict::object(header).ok_or(TokenError::Malformed)?;
         let kid = said.get("kid");
         // Every extension that is critical would have to be understood; none is.
         let is_plain = !said.contains_key("crit")
             && said.get("typ").is_none_or(is_token_type)
             && kid.is_none_or(Value::is_string);
         if !is_plain {
-            return Err(Unfit::Malformed);
+            return Err(TokenError::Malformed);
         }
         let algorithm = said.get("alg").and_then(Value::as_str).and_then(Algorithm::parse);
         let algorithm = algorithm
             .filter(|algorithm| self.algorithms.contains(algorithm))
-            .ok_or(Unfit::Algorithm)?;
-        let key = keys.find(algorithm, kid.and_then(Value::as_str)).ok_or(Unfit::UnknownKey)?;
+            .ok_or(TokenError::Algorithm)?;
+        let key =
+            keys.find(algorithm, kid.and_then(Value::as_str)).ok_or(TokenError::UnknownKey)?;
         Ok((algorithm, key))
     }
 
     /// By whom and for whom it was made.
-    fn check_origin(&self, said: &Map<String, Value>) -> Result<(), Unfit> {
+    fn check_origin(&self, said: &Map<String, Value>) -> Result<(), TokenError> {
         if said.get("iss").and_then(Value::as_str) != Some(&self.issuer) {
-            return Err(Unfit::Claim(Claim::Issuer));
+            return Err(TokenError::Claim(Claim::Issuer));
         }
         let is_ours = match said.get("aud") {
             Some(Value::String(one)) => *one == self.audience,
@@ -99,19 +105,19 @@ impl TokenSettings {
             }
             _ => false,
         };
-        if is_ours { Ok(()) } else { Err(Unfit::Claim(Claim::Audience)) }
+        if is_ours { Ok(()) } else { Err(TokenError::Claim(Claim::Audience)) }
     }
 
-    fn claims(&self, said: &Map<String, Value>) -> Result<Claims, Unfit> {
+    fn claims(&self, said: &Map<String, Value>) -> Result<Claims, TokenError> {
         let text = |name: &str| said.get(name).and_then(Value::as_str);
         let tenant = text(&self.tenant_claim)
             .filter(|name| is_tenant_name(name))
-            .ok_or(Unfit::Claim(Claim::Tenant))?;
+            .ok_or(TokenError::Claim(Claim::Tenant))?;
         let role = match text(&self.role_claim) {
             Some("viewer") => Role::Viewer,
             // Tenants decode; staff comes with keys of its own, and never from an issuer.
             Some("decoder" | "auditor" | "operator") => Role::Decoder,
-            _ => return Err(Unfit::Claim(Claim::Role)),
+            _ => return Err(TokenError::Claim(Claim::Role)),
         };
         Ok(Claims { tenant: tenant.to_owned(), role })
     }
@@ -146,20 +152,20 @@ fn is_token_type(named: &Value) -> bool {
 }
 
 /// Whether it is good already and still. It must say when it ends; when it begins, it may.
-fn check_time(said: &Map<String, Value>, now: SystemTime) -> Result<(), Unfit> {
+fn check_time(said: &Map<String, Value>, now: SystemTime) -> Result<(), TokenError> {
     let moment = |name: &str| match said.get(name).map(Value::as_f64) {
         Some(Some(seconds)) if seconds.is_finite() => Ok(Some(seconds)),
-        Some(_) => Err(Unfit::Claim(Claim::Time)),
+        Some(_) => Err(TokenError::Claim(Claim::Time)),
         None => Ok(None),
     };
-    let ends = moment("exp")?.ok_or(Unfit::Claim(Claim::Time))?;
+    let ends = moment("exp")?.ok_or(TokenError::Claim(Claim::Time))?;
     let begins = [moment("nbf")?, moment("iat")?];
     // A clock that stands before 1970 knows of nothing whether it is over.
-    let now = now.duration_since(UNIX_EPOCH).map_err(|_| Unfit::NotYetValid)?.as_secs_f64();
+    let now = now.duration_since(UNIX_EPOCH).map_err(|_| TokenError::NotYetValid)?.as_secs_f64();
     if now >= ends + LEEWAY {
-        Err(Unfit::Expired)
+        Err(TokenError::Expired)
     } else if begins.into_iter().flatten().any(|begin| begin > now + LEEWAY) {
-        Err(Unfit::NotYetValid)
+        Err(TokenError::NotYetValid)
     } else {
         Ok(())
     }

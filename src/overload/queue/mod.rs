@@ -42,9 +42,9 @@ pub struct Queue<W> {
     /// How many callers have a permit.
     holders: usize,
     waiting: usize,
-    /// Callers that have permits or wait for one.
+    /// TenantSnapshot that have permits or wait for one.
     lines: HashMap<QuotaKey, Line<W>>,
-    /// Callers with waiters, the next in turn first.
+    /// TenantSnapshot with waiters, the next in turn first.
     turns: VecDeque<QuotaKey>,
     /// Absent where waits are not bounded.
     release_rate: Option<ReleaseRate>,

@@ -4,7 +4,7 @@ use super::*;
 use crate::identity::{Claim, Role};
 
 /// What becomes of these claims once their issuer signed them.
-fn judge(settings: &TokenSettings, claims: &str) -> Result<Claims, Unfit> {
+fn judge(settings: &TokenSettings, claims: &str) -> Result<Claims, TokenError> {
     let signer = Signer::new(Algorithm::EdDsa);
     let token = signer.token_of(&signer.header().to_string(), claims);
     settings.verify(&signer.keys(), &token, now())
@@ -23,7 +23,7 @@ fn with(name: &str, value: Option<Value>) -> String {
 fn a_token_is_of_this_issuer_and_for_this_audience() {
     let check = |name, value: Option<Value>, expected: Option<Claim>| {
         let unfit = judge(&settings(), &with(name, value.clone())).err();
-        assert_eq!(unfit, expected.map(Unfit::Claim), "{name} {value:?}");
+        assert_eq!(unfit, expected.map(TokenError::Claim), "{name} {value:?}");
     };
     let issuer = "https://issuer.example";
     check("iss", Some(json!(issuer)), None);
@@ -62,11 +62,11 @@ fn a_token_is_of_this_issuer_and_for_this_audience() {
 
 #[test]
 fn a_token_says_when_it_ends_and_is_good_until_half_a_minute_later() {
-    let check = |value: &str, expected: Option<Unfit>| {
+    let check = |value: &str, expected: Option<TokenError>| {
         let claims = with("exp", None).replacen('{', &format!("{{\"exp\":{value},"), 1);
         assert_eq!(judge(&settings(), &claims).err(), expected, "{value}");
     };
-    let (expired, no_time) = (Some(Unfit::Expired), Some(Unfit::Claim(Claim::Time)));
+    let (expired, no_time) = (Some(TokenError::Expired), Some(TokenError::Claim(Claim::Time)));
     check(&(NOW + 1).to_string(), None);
     check(&NOW.to_string(), None);
     check(&(NOW - 29).to_string(), None);
@@ -87,17 +87,17 @@ fn a_token_says_when_it_ends_and_is_good_until_half_a_minute_later() {
     check("true", no_time);
     check("[1800000600]", no_time);
     // These are no JSON.
-    check("1e400", Some(Unfit::Malformed));
-    check("Infinity", Some(Unfit::Malformed));
-    check("0x7fffffff", Some(Unfit::Malformed));
+    check("1e400", Some(TokenError::Malformed));
+    check("Infinity", Some(TokenError::Malformed));
+    check("0x7fffffff", Some(TokenError::Malformed));
     let without = judge(&settings(), &with("exp", None));
-    assert_eq!(without, Err(Unfit::Claim(Claim::Time)));
+    assert_eq!(without, Err(TokenError::Claim(Claim::Time)));
 }
 
 #[test]
 fn a_token_is_good_from_half_a_minute_before_it_begins() {
     for name in ["nbf", "iat"] {
-        let check = |value: Value, expected: Option<Unfit>| {
+        let check = |value: Value, expected: Option<TokenError>| {
             let unfit = judge(&settings(), &with(name, Some(value.clone()))).err();
             assert_eq!(unfit, expected, "{name} {value}");
         };
@@ -105,12 +105,12 @@ fn a_token_is_good_from_half_a_minute_before_it_begins() {
         check(json!(-1), None);
         check(json!(NOW), None);
         check(json!(NOW + 30), None);
-        check(json!(NOW as f64 + 30.5), Some(Unfit::NotYetValid));
-        check(json!(NOW + 31), Some(Unfit::NotYetValid));
-        check(json!(1e300), Some(Unfit::NotYetValid));
-        check(json!("0"), Some(Unfit::Claim(Claim::Time)));
-        check(json!(null), Some(Unfit::Claim(Claim::Time)));
-        check(json!([]), Some(Unfit::Claim(Claim::Time)));
+        check(json!(NOW as f64 + 30.5), Some(TokenError::NotYetValid));
+        check(json!(NOW + 31), Some(TokenError::NotYetValid));
+        check(json!(1e300), Some(TokenError::NotYetValid));
+        check(json!("0"), Some(TokenError::Claim(Claim::Time)));
+        check(json!(null), Some(TokenError::Claim(Claim::Time)));
+        check(json!([]), Some(TokenError::Claim(Claim::Time)));
     }
 }
 
@@ -119,7 +119,7 @@ fn before_1970_no_token_is_good() {
     let signer = Signer::new(Algorithm::EdDsa);
     let (keys, token) = (signer.keys(), signer.token(&good()));
     let judge = |now| settings().verify(&keys, &token, now).err();
-    assert_eq!(judge(UNIX_EPOCH - Duration::from_nanos(1)), Some(Unfit::NotYetValid));
+    assert_eq!(judge(UNIX_EPOCH - Duration::from_nanos(1)), Some(TokenError::NotYetValid));
     assert_eq!(judge(UNIX_EPOCH), None);
 }
 
@@ -129,7 +129,7 @@ fn a_tenant_is_named_like_one() {
         let judged = judge(&settings(), &with("tenant", value.clone()));
         let expected = match (&value, is_good) {
             (Some(Value::String(name)), true) => Ok(name.clone()),
-            _ => Err(Unfit::Claim(Claim::Tenant)),
+            _ => Err(TokenError::Claim(Claim::Tenant)),
         };
         assert_eq!(judged.map(|claims| claims.tenant), expected, "{value:?}");
     };
@@ -150,7 +150,7 @@ fn a_tenant_is_named_like_one() {
 fn a_role_is_at_most_decoder() {
     let check = |value: Option<Value>, expected: Option<Role>| {
         let judged = judge(&settings(), &with("role", value.clone()));
-        let expected = expected.ok_or(Unfit::Claim(Claim::Role));
+        let expected = expected.ok_or(TokenError::Claim(Claim::Role));
         assert_eq!(judged.map(|claims| claims.role), expected, "{value:?}");
     };
     check(Some(json!("viewer")), Some(Role::Viewer));
@@ -177,7 +177,7 @@ fn claims_are_named_as_the_settings_say_and_a_dot_is_a_dot() {
     claims["https://example.org/role"] = json!("decoder");
     claims["realm"] = json!({ "tenant": "deep" });
     let judged = judge(&settings, &claims.to_string());
-    assert_eq!(judged, Err(Unfit::Claim(Claim::Tenant)));
+    assert_eq!(judged, Err(TokenError::Claim(Claim::Tenant)));
 
     claims["realm.tenant"] = json!("flat");
     let judged = judge(&settings, &claims.to_string());
@@ -201,7 +201,7 @@ fn claims_that_are_no_object_or_say_a_thing_twice_are_none() {
         &twice(r#""exp":1"#),
         &twice(r#""x":[{"y":1,"y":2}]"#),
     ] {
-        assert_eq!(judge(&settings(), claims), Err(Unfit::Malformed), "{claims}");
+        assert_eq!(judge(&settings(), claims), Err(TokenError::Malformed), "{claims}");
     }
     assert_eq!(judge(&settings(), &twice(r#""x":{"y":1,"z":1}"#)).err(), None);
 }
@@ -210,11 +210,11 @@ fn claims_that_are_no_object_or_say_a_thing_twice_are_none() {
 fn the_first_thing_that_is_wrong_is_what_is_told() {
     let mut claims = json!({});
     for (name, value, expected) in [
-        ("iss", json!("https://issuer.example"), Unfit::Claim(Claim::Issuer)),
-        ("aud", json!("blueprints"), Unfit::Claim(Claim::Audience)),
-        ("exp", json!(NOW), Unfit::Claim(Claim::Time)),
-        ("tenant", json!("league"), Unfit::Claim(Claim::Tenant)),
-        ("role", json!("viewer"), Unfit::Claim(Claim::Role)),
+        ("iss", json!("https://issuer.example"), TokenError::Claim(Claim::Issuer)),
+        ("aud", json!("blueprints"), TokenError::Claim(Claim::Audience)),
+        ("exp", json!(NOW), TokenError::Claim(Claim::Time)),
+        ("tenant", json!("league"), TokenError::Claim(Claim::Tenant)),
+        ("role", json!("viewer"), TokenError::Claim(Claim::Role)),
     ] {
         assert_eq!(judge(&settings(), &claims.to_string()), Err(expected));
         claims[name] = value;
@@ -224,15 +224,15 @@ fn the_first_thing_that_is_wrong_is_what_is_told() {
 
 #[test]
 fn what_is_wrong_is_told_in_words() {
-    let check = |unfit: Unfit, expected: &str| assert_eq!(unfit.to_string(), expected);
-    check(Unfit::TooLong, "the token is longer than 8192 bytes");
-    check(Unfit::Malformed, "it is no token that this service reads");
-    check(Unfit::Algorithm, "the token's algorithm is none of the allowed ones");
-    check(Unfit::UnknownKey, "the issuer has no key that the token could mean");
-    check(Unfit::Signature, "the token's signature is wrong");
-    check(Unfit::Expired, "the token has expired");
-    check(Unfit::NotYetValid, "the token is not valid yet");
-    let claim = |claim, expected| check(Unfit::Claim(claim), expected);
+    let check = |unfit: TokenError, expected: &str| assert_eq!(unfit.to_string(), expected);
+    check(TokenError::TooLong, "the token is longer than 8192 bytes");
+    check(TokenError::Malformed, "it is no token that this service reads");
+    check(TokenError::Algorithm, "the token's algorithm is none of the allowed ones");
+    check(TokenError::UnknownKey, "the issuer has no key that the token could mean");
+    check(TokenError::Signature, "the token's signature is wrong");
+    check(TokenError::Expired, "the token has expired");
+    check(TokenError::NotYetValid, "the token is not valid yet");
+    let claim = |claim, expected| check(TokenError::Claim(claim), expected);
     claim(Claim::Issuer, "the token is of another issuer");
     claim(Claim::Audience, "the token is for another audience");
     claim(Claim::Time, "the token does not say in numbers when it is good");

@@ -39,7 +39,7 @@ fn a_set_is_an_object_with_an_array_of_keys() {
         assert_eq!(len(malformed), Err(Unusable::Malformed), "{malformed}");
     }
     for none in ["{\"keys\":[]}", "{\"keys\":[null,7,\"key\",[],{}]}"] {
-        assert_eq!(len(none), Err(Unusable::NoKey), "{none}");
+        assert_eq!(len(none), Err(Unusable::KeyError), "{none}");
     }
 }
 
@@ -63,7 +63,7 @@ fn a_key_that_cannot_check_a_token_is_passed_over() {
     let check = |jwk: Value, is_good: bool| {
         let set = key_set(&[jwk.clone(), other.clone()]);
         assert_eq!(len(&set), Ok(1 + usize::from(is_good)), "{jwk}");
-        let alone = if is_good { Ok(1) } else { Err(Unusable::NoKey) };
+        let alone = if is_good { Ok(1) } else { Err(Unusable::KeyError) };
         assert_eq!(len(&key_set(std::slice::from_ref(&jwk))), alone, "{jwk}");
     };
     for algorithm in Algorithm::ALL {
@@ -121,7 +121,7 @@ fn a_point_lies_on_a_known_curve_and_is_of_its_length() {
     let signer = Signer::new(Algorithm::Es256);
     let stray = with(&signer.jwk(), json!({ "y": base64([1; 32]) }));
     let keys = IssuerKeys::parse(key_set(&[stray]).as_bytes()).unwrap();
-    assert_eq!(verify(&keys, &signer.token(&good())), Err(Unfit::Signature));
+    assert_eq!(verify(&keys, &signer.token(&good())), Err(TokenError::Signature));
 }
 
 #[test]
@@ -201,18 +201,18 @@ fn a_token_names_its_key_or_there_is_only_one() {
         with(&third.jwk(), json!({ "kid": "three" })),
     ];
     let keys = IssuerKeys::parse(key_set(&jwks).as_bytes()).unwrap();
-    let check = |signer: &Signer, kid: Option<&str>, expected: Option<Unfit>| {
+    let check = |signer: &Signer, kid: Option<&str>, expected: Option<TokenError>| {
         let header = with(&signer.header(), json!({ "kid": kid })).to_string();
         let token = signer.token_of(&header, &good().to_string());
         assert_eq!(verify(&keys, &token).err(), expected, "{kid:?}");
     };
     check(&one, Some("one"), None);
-    check(&one, Some("One"), Some(Unfit::UnknownKey));
-    check(&one, Some("three"), Some(Unfit::UnknownKey));
-    check(&one, None, Some(Unfit::UnknownKey));
-    check(&two, None, Some(Unfit::UnknownKey));
-    check(&two, Some("one"), Some(Unfit::Signature));
-    check(&two, Some(""), Some(Unfit::UnknownKey));
+    check(&one, Some("One"), Some(TokenError::UnknownKey));
+    check(&one, Some("three"), Some(TokenError::UnknownKey));
+    check(&one, None, Some(TokenError::UnknownKey));
+    check(&two, None, Some(TokenError::UnknownKey));
+    check(&two, Some("one"), Some(TokenError::Signature));
+    check(&two, Some(""), Some(TokenError::UnknownKey));
     check(&third, Some("three"), None);
     check(&third, None, None);
 }
@@ -231,5 +231,5 @@ fn what_is_wrong_is_told_in_words() {
         Unusable::SameName,
         "two keys of the key set have the same kid and fit the same algorithm",
     );
-    check(Unusable::NoKey, "no key of the key set can check a token");
+    check(Unusable::KeyError, "no key of the key set can check a token");
 }

@@ -7,7 +7,7 @@ mod rsa_key;
 mod shapes;
 mod signatures;
 
-use super::{Algorithm, Claims, IssuerKeys, TokenSettings, Unfit};
+use super::{Algorithm, Claims, IssuerKeys, TokenError, TokenSettings};
 use base64::{
     Engine,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
@@ -51,7 +51,7 @@ fn good() -> Value {
     })
 }
 
-fn verify(keys: &IssuerKeys, token: &str) -> Result<Claims, Unfit> {
+fn verify(keys: &IssuerKeys, token: &str) -> Result<Claims, TokenError> {
     settings().verify(keys, token, now())
 }
 

@@ -43,11 +43,11 @@ fn a_token_is_three_parts_of_strict_base64() {
         &format!("Bearer {token}"),
         "{\"payload\":\"\",\"signatures\":[]}",
     ] {
-        check(malformed, Unfit::Malformed);
+        check(malformed, TokenError::Malformed);
     }
-    check(&format!("{header}.{claims}."), Unfit::Signature);
-    check(&format!("{header}..{signature}"), Unfit::Signature);
-    check(&format!("{claims}.{header}.{signature}"), Unfit::Algorithm);
+    check(&format!("{header}.{claims}."), TokenError::Signature);
+    check(&format!("{header}..{signature}"), TokenError::Signature);
+    check(&format!("{claims}.{header}.{signature}"), TokenError::Algorithm);
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn base64_has_one_alphabet_and_one_spelling() {
     assert!(plain.contains('-') && plain.contains('_'), "{plain}");
     for (ours, theirs) in [("-", "+"), ("_", "/")] {
         let other = token.replacen(&plain, &plain.replace(ours, theirs), 1);
-        assert_eq!(verify(&signer.keys(), &other), Err(Unfit::Malformed));
+        assert_eq!(verify(&signer.keys(), &other), Err(TokenError::Malformed));
     }
 
     // 64 bytes leave four bits in the last sign that mean nothing.
@@ -70,7 +70,7 @@ fn base64_has_one_alphabet_and_one_spelling() {
     let place = signs.find(last).unwrap();
     for other in signs[place + 1..place + 16].chars() {
         let other = format!("{}{other}", &token[..token.len() - 1]);
-        assert_eq!(verify(&signer.keys(), &other), Err(Unfit::Malformed));
+        assert_eq!(verify(&signer.keys(), &other), Err(TokenError::Malformed));
     }
 }
 
@@ -88,18 +88,18 @@ fn a_token_is_no_longer_than_8_kib() {
     let (short, long): (Vec<_>, Vec<_>) = lengths.partition(|(length, _)| *length <= 8192);
     assert!(short.iter().any(|(length, _)| *length > 8188), "{short:?}");
     assert!(short.iter().all(|(_, unfit)| unfit.is_none()), "{short:?}");
-    assert!(!long.is_empty() && long.iter().all(|(_, unfit)| *unfit == Some(Unfit::TooLong)));
+    assert!(!long.is_empty() && long.iter().all(|(_, unfit)| *unfit == Some(TokenError::TooLong)));
     let exact = |length| verify(&signer.keys(), &"x".repeat(length)).err();
-    assert_eq!(exact(8192), Some(Unfit::Malformed));
-    assert_eq!(exact(8193), Some(Unfit::TooLong));
-    assert_eq!(exact(8 << 20), Some(Unfit::TooLong));
+    assert_eq!(exact(8192), Some(TokenError::Malformed));
+    assert_eq!(exact(8193), Some(TokenError::TooLong));
+    assert_eq!(exact(8 << 20), Some(TokenError::TooLong));
 }
 
 #[test]
 fn a_header_is_plain_or_the_token_is_none() {
     let signer = Signer::new(Algorithm::EdDsa);
     let keys = signer.keys();
-    let check = |header: &str, expected: Option<Unfit>| {
+    let check = |header: &str, expected: Option<TokenError>| {
         let token = signer.token_of(header, &good().to_string());
         assert_eq!(verify(&keys, &token).err(), expected, "{header}");
     };
@@ -107,36 +107,36 @@ fn a_header_is_plain_or_the_token_is_none() {
 
     check(r#"{"alg":"EdDSA"}"#, None);
     with(r#""kid":"EdDSA""#, None);
-    with(r#""kid":"eddsa""#, Some(Unfit::UnknownKey));
-    with(r#""kid":"""#, Some(Unfit::UnknownKey));
-    with(r#""kid":"EdDSA\u0000""#, Some(Unfit::UnknownKey));
-    with(r#""kid":"../../dev/null""#, Some(Unfit::UnknownKey));
-    with(r#""kid":null"#, Some(Unfit::Malformed));
-    with(r#""kid":7"#, Some(Unfit::Malformed));
-    with(r#""kid":["EdDSA"]"#, Some(Unfit::Malformed));
+    with(r#""kid":"eddsa""#, Some(TokenError::UnknownKey));
+    with(r#""kid":"""#, Some(TokenError::UnknownKey));
+    with(r#""kid":"EdDSA\u0000""#, Some(TokenError::UnknownKey));
+    with(r#""kid":"../../dev/null""#, Some(TokenError::UnknownKey));
+    with(r#""kid":null"#, Some(TokenError::Malformed));
+    with(r#""kid":7"#, Some(TokenError::Malformed));
+    with(r#""kid":["EdDSA"]"#, Some(TokenError::Malformed));
 
     for named in ["JWT", "jwt", "at+jwt", "AT+JWT", "application/jwt", "Application/AT+JWT"] {
         with(&format!(r#""typ":"{named}""#), None);
     }
     for other in ["", "JOSE", "dpop+jwt", "jwt ", "application/", "application/application/jwt"] {
-        with(&format!(r#""typ":"{other}""#), Some(Unfit::Malformed));
+        with(&format!(r#""typ":"{other}""#), Some(TokenError::Malformed));
     }
-    with(r#""typ":null"#, Some(Unfit::Malformed));
-    with(r#""typ":["JWT"]"#, Some(Unfit::Malformed));
+    with(r#""typ":null"#, Some(TokenError::Malformed));
+    with(r#""typ":["JWT"]"#, Some(TokenError::Malformed));
 
     for crit in [r#"["exp"]"#, r#"["b64"],"b64":false"#, "[]", "null", "\"\"", r#"["alg"]"#] {
-        with(&format!(r#""crit":{crit}"#), Some(Unfit::Malformed));
+        with(&format!(r#""crit":{crit}"#), Some(TokenError::Malformed));
     }
     with(r#""b64":false"#, None);
-    with(r#""kid":"EdDSA","kid":"EdDSA""#, Some(Unfit::Malformed));
-    with(r#""alg":"none""#, Some(Unfit::Malformed));
-    with(r#""a\u006cg":"EdDSA""#, Some(Unfit::Malformed));
-    with(r#""x":{"y":1,"y":1}"#, Some(Unfit::Malformed));
+    with(r#""kid":"EdDSA","kid":"EdDSA""#, Some(TokenError::Malformed));
+    with(r#""alg":"none""#, Some(TokenError::Malformed));
+    with(r#""a\u006cg":"EdDSA""#, Some(TokenError::Malformed));
+    with(r#""x":{"y":1,"y":1}"#, Some(TokenError::Malformed));
 
     for none in ["", "null", "7", "[]", "\"EdDSA\"", "{", "{}{}", "\u{feff}{}"] {
-        check(none, Some(Unfit::Malformed));
+        check(none, Some(TokenError::Malformed));
     }
-    check(&format!(r#"{{"alg":"EdDSA","x":{}}}"#, "[".repeat(4000)), Some(Unfit::Malformed));
+    check(&format!(r#"{{"alg":"EdDSA","x":{}}}"#, "[".repeat(4000)), Some(TokenError::Malformed));
 }
 
 #[test]
@@ -145,9 +145,13 @@ fn an_algorithm_is_one_of_those_allowed_or_the_token_is_not_even_looked_at() {
     let keys = signer.keys();
     let check = |header: &str| {
         let token = signer.token_of(header, &good().to_string());
-        assert_eq!(verify(&keys, &token).err(), Some(Unfit::Algorithm), "{header}");
+        assert_eq!(verify(&keys, &token).err(), Some(TokenError::Algorithm), "{header}");
         let (signed, _) = token.rsplit_once('.').unwrap();
-        assert_eq!(verify(&keys, &format!("{signed}.")).err(), Some(Unfit::Algorithm), "{header}");
+        assert_eq!(
+            verify(&keys, &format!("{signed}.")).err(),
+            Some(TokenError::Algorithm),
+            "{header}"
+        );
     };
     for other in [
         "none",
@@ -179,7 +183,7 @@ fn an_algorithm_is_one_of_those_allowed_or_the_token_is_not_even_looked_at() {
 
     let only = TokenSettings { algorithms: vec![Algorithm::Es256], ..settings() };
     let token = signer.token(&good());
-    assert_eq!(only.verify(&keys, &token, now()), Err(Unfit::Algorithm));
+    assert_eq!(only.verify(&keys, &token, now()), Err(TokenError::Algorithm));
 }
 
 #[test]
@@ -189,7 +193,8 @@ fn what_everybody_knows_signs_nothing() {
     let public: PublicKeyComponents<Vec<u8>> = pair.public().into();
     let jwk = signer.jwk().to_string();
     for secret in [pair.public().as_ref(), &public.n, jwk.as_bytes(), b""] {
-        for (name, expected) in [("HS256", Unfit::Algorithm), ("RS256", Unfit::Signature)] {
+        for (name, expected) in [("HS256", TokenError::Algorithm), ("RS256", TokenError::Signature)]
+        {
             let header = json!({ "alg": name, "kid": "RS256" }).to_string();
             let signed = format!("{}.{}", base64(header), base64(good().to_string()));
             let secret = hmac::Key::new(hmac::HMAC_SHA256, secret);
@@ -212,7 +217,7 @@ fn a_key_that_comes_with_the_token_is_not_used() {
     ] {
         let header = json!({ "alg": "ES256", "kid": "ES256", name: value }).to_string();
         let forged = forger.token_of(&header, &good().to_string());
-        assert_eq!(verify(&issuer.keys(), &forged), Err(Unfit::Signature), "{name}");
+        assert_eq!(verify(&issuer.keys(), &forged), Err(TokenError::Signature), "{name}");
         let own = issuer.token_of(&header, &good().to_string());
         assert_eq!(verify(&issuer.keys(), &own).err(), None, "{name}");
     }

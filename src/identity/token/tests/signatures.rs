@@ -32,7 +32,7 @@ fn one_bit_flipped_anywhere_is_noticed() {
                 if place == 0 {
                     assert!(verified.is_err(), "{algorithm} {byte}");
                 } else {
-                    assert_eq!(verified, Err(Unfit::Signature), "{algorithm} {place} {byte}");
+                    assert_eq!(verified, Err(TokenError::Signature), "{algorithm} {place} {byte}");
                 }
             }
         }
@@ -69,7 +69,7 @@ fn what_others_signed_is_understood() {
              OPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQ\
              Ge77Rw",
         ],
-        Unfit::Claim(Claim::Audience),
+        TokenError::Claim(Claim::Audience),
     );
     check(
         json!({
@@ -84,7 +84,7 @@ fn what_others_signed_is_understood() {
             "DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU\
              1Q",
         ],
-        Unfit::Claim(Claim::Audience),
+        TokenError::Claim(Claim::Audience),
     );
     check(
         json!({
@@ -99,7 +99,7 @@ fn what_others_signed_is_understood() {
              Ag",
         ],
         // It signs a sentence.
-        Unfit::Malformed,
+        TokenError::Malformed,
     );
 }
 
@@ -111,7 +111,8 @@ fn a_key_is_of_no_use_for_any_algorithm_but_its_own() {
         for other in Algorithm::ALL {
             let header = json!({ "alg": other.as_str(), "kid": signer.algorithm.as_str() });
             let token = signer.token_of(&header.to_string(), &good().to_string());
-            let expected = if other == signer.algorithm { None } else { Some(Unfit::UnknownKey) };
+            let expected =
+                if other == signer.algorithm { None } else { Some(TokenError::UnknownKey) };
             assert_eq!(verify(&keys, &token).err(), expected, "{} {other}", signer.algorithm);
         }
     }
@@ -128,7 +129,7 @@ fn an_rsa_key_that_names_no_algorithm_checks_what_the_token_names_and_nothing_el
             let header = json!({ "alg": other.algorithm.as_str(), "kid": "RS256" });
             let token = signer.token_of(&header.to_string(), &good().to_string());
             let is_good = signer.algorithm == other.algorithm;
-            let expected = if is_good { None } else { Some(Unfit::Signature) };
+            let expected = if is_good { None } else { Some(TokenError::Signature) };
             assert_eq!(verify(&keys, &token).err(), expected);
         }
     }
@@ -139,14 +140,14 @@ fn another_key_of_the_same_kind_signs_nothing() {
     for algorithm in [Algorithm::Es256, Algorithm::Es384, Algorithm::EdDsa] {
         let token = Signer::new(algorithm).token(&good());
         let verified = verify(&Signer::new(algorithm).keys(), &token);
-        assert_eq!(verified, Err(Unfit::Signature), "{algorithm}");
+        assert_eq!(verified, Err(TokenError::Signature), "{algorithm}");
     }
 }
 
 #[test]
 fn a_signature_has_one_form_and_one_length() {
     let der = Signer { algorithm: Algorithm::Es256, pair: ecdsa(&ECDSA_P256_SHA256_ASN1_SIGNING) };
-    assert_eq!(verify(&der.keys(), &der.token(&good())), Err(Unfit::Signature));
+    assert_eq!(verify(&der.keys(), &der.token(&good())), Err(TokenError::Signature));
 
     for algorithm in Algorithm::ALL {
         let signer = Signer::new(algorithm);
@@ -158,7 +159,7 @@ fn a_signature_has_one_form_and_one_length() {
         let zero = vec![0; signature.len()];
         for wrong in [&[][..], shorter, &longer, &led, &zero, &signature.repeat(2)] {
             let verified = verify(&signer.keys(), &format!("{signed}.{}", base64(wrong)));
-            assert_eq!(verified, Err(Unfit::Signature), "{algorithm} {}", wrong.len());
+            assert_eq!(verified, Err(TokenError::Signature), "{algorithm} {}", wrong.len());
         }
     }
 }
@@ -172,6 +173,6 @@ fn what_is_signed_for_one_token_is_worth_nothing_in_another() {
     let mine: Vec<&str> = mine.split('.').collect();
     let theirs: Vec<&str> = theirs.split('.').collect();
     for mixed in [[mine[0], theirs[1], mine[2]], [mine[0], mine[1], theirs[2]]] {
-        assert_eq!(verify(&signer.keys(), &mixed.join(".")), Err(Unfit::Signature));
+        assert_eq!(verify(&signer.keys(), &mixed.join(".")), Err(TokenError::Signature));
     }
 }

@@ -1,16 +1,16 @@
-//! Who may call, at this moment: whom a credential proves, and what they are held to.
+//! Finds out who calls: from a credential to a tenant with its limits.
 
 use super::rate;
 use crate::{
     decode::Tenant,
     failure::{Code, Failure},
-    identity::{Credential, Issuer, Keyring, Principal, Unfit},
+    identity::{Credential, Issuer, KeyTable, Principal, TokenError},
     quota_key::QuotaKey,
     rate_limit::{
         CallerLimits, CountedOutcome, LimitDecision, LimitOutcome, LimitRequest, Limiter,
         Unavailable,
     },
-    telemetry::{Backend, Decision, Head, Metrics, Record, TenantMetrics},
+    telemetry::{AccessRecord, Backend, Decision, Head, Metrics, TenantMetrics},
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
 use bytes::Bytes;
@@ -22,13 +22,13 @@ use std::{
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-/// Someone for whom requests are served, with all that is particular about them.
-pub struct Member {
-    /// For decodes.
+/// A tenant in force, with everything that a request of it needs.
+pub struct ActiveTenant {
+    /// The tenant, as decodes need it.
     pub tenant: Arc<Tenant>,
     /// Its rate limit and quota.
     pub limits: TenantLimits,
-    /// What is counted of it.
+    /// Its metrics.
     pub counted: Arc<TenantMetrics>,
 }
 
@@ -53,7 +53,7 @@ impl TenantLimits {
     }
 }
 
-impl Member {
+impl ActiveTenant {
     /// What requests of a client of this tenant are counted for.
     fn quota_key(&self, client: IpAddr) -> QuotaKey {
         self.tenant.quota_key.unwrap_or_else(|| client.into())
@@ -66,52 +66,52 @@ impl Member {
     }
 }
 
-/// Everyone who may call, as one moment knows them.
-pub struct Callers {
-    /// Whom a key leads to.
-    pub keyring: Keyring,
-    /// By their place in the roster.
-    pub members: Vec<Arc<Member>>,
+/// All tenants at one moment. Replaced as a whole when the tenants file changes.
+pub struct TenantSnapshot {
+    /// Finds the principal of a key.
+    pub key_table: KeyTable,
+    /// By their position in the registry.
+    pub members: Vec<Arc<ActiveTenant>>,
 }
 
-impl Callers {
+impl TenantSnapshot {
     /// The tenant of a name.
-    pub fn member(&self, name: &str) -> Option<Arc<Member>> {
-        let place = self.keyring.tenant(name)?;
+    pub fn member(&self, name: &str) -> Option<Arc<ActiveTenant>> {
+        let place = self.key_table.tenant(name)?;
         self.members.get(place).cloned()
     }
 }
 
-/// Whom a request was let in for.
+/// Who sent a request, once it is authenticated.
 #[derive(Clone)]
 pub(super) struct Admitted {
     pub(super) principal: Principal,
-    /// The staff belong to none and count as anyone.
-    pub(super) member: Arc<Member>,
+    /// Staff belong to no tenant and are counted as anonymous callers.
+    pub(super) member: Arc<ActiveTenant>,
     pub(super) quota_key: QuotaKey,
 }
 
-/// Lets requests in.
-pub struct Door {
-    /// Whether callers must say who they are.
+/// Authenticates requests.
+pub struct Authenticator {
+    /// Whether authentication is required.
     pub(super) is_locked: bool,
-    /// Those who may call; replaced as a whole.
-    callers: RwLock<Arc<Callers>>,
-    /// Whoever need not say.
-    anonymous: Arc<Member>,
-    /// Whose tokens are taken.
+    /// All tenants; replaced as a whole.
+    callers: RwLock<Arc<TenantSnapshot>>,
+    /// Callers without a credential.
+    anonymous: Arc<ActiveTenant>,
+    /// The issuer of accepted tokens.
     issuer: Option<Arc<Issuer>>,
-    /// Where calls are limited.
+    /// Rate limits and quotas, if enabled.
     limiter: Option<Arc<Limiter>>,
     metrics: Arc<Metrics>,
 }
 
-impl Door {
-    /// A door for these. Where it is not locked, everyone is let in as anyone.
+impl Authenticator {
+    /// An authenticator. If it is not locked, every caller is anonymous.
     pub fn new(
         is_locked: bool,
-        callers: Callers,
-        anonymous: Arc<Member>,
+        callers: TenantSnapshot,
+        anonymous: Arc<ActiveTenant>,
         issuer: Option<Arc<Issuer>>,
         limiter: Option<Arc<Limiter>>,
         metrics: Arc<Metrics>,
@@ -120,27 +120,27 @@ impl Door {
         Self { is_locked, callers, anonymous, issuer, limiter, metrics }
     }
 
-    /// Those who may call.
-    pub fn callers(&self) -> Arc<Callers> {
+    /// All tenants at this moment.
+    pub fn callers(&self) -> Arc<TenantSnapshot> {
         Arc::clone(&self.callers.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// From now on these may call. Whoever is in stays in.
-    pub fn replace(&self, callers: Callers) {
+    /// Replaces all tenants. Requests that have begun keep the tenant that they have.
+    pub fn replace(&self, callers: TenantSnapshot) {
         *self.callers.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(callers);
     }
 
-    /// Whoever need not say who they are.
-    pub fn anonymous(&self) -> &Arc<Member> {
+    /// The tenant of anonymous callers.
+    pub fn anonymous(&self) -> &Arc<ActiveTenant> {
         &self.anonymous
     }
 
-    /// How many decodes each has used of this day, where that can be said; those of anyone
-    /// come last.
-    pub(super) async fn decodes_today(&self, members: &[&Arc<Member>]) -> Vec<Option<u64>> {
+    /// How many decodes each tenant has used today; `None` if that is not known. Anonymous callers come
+    /// last.
+    pub(super) async fn decodes_today(&self, members: &[&Arc<ActiveTenant>]) -> Vec<Option<u64>> {
         let Some(limiter) = &self.limiter else { return vec![None; members.len()] };
-        // Those of addresses are not counted by the day.
-        let is_counted = |member: &&&Arc<Member>| member.tenant.quota_key.is_some();
+        // Addresses have no daily quota.
+        let is_counted = |member: &&&Arc<ActiveTenant>| member.tenant.quota_key.is_some();
         let requests = members
             .iter()
             .filter(is_counted)
@@ -150,15 +150,15 @@ impl Door {
         used
     }
 
-    /// Anyone, by their address.
+    /// An anonymous caller.
     pub(super) fn anyone(&self, client: IpAddr) -> Admitted {
         let member = Arc::clone(&self.anonymous);
         let quota_key = member.quota_key(client);
         Admitted { principal: Principal::ANYONE, member, quota_key }
     }
 
-    /// Whoever the headers prove to ask, or what is to be waited for to know.
-    pub(super) fn authenticated(&self, headers: &HeaderMap, record: &Record) -> Proof {
+    /// Authenticates a request, if that can be decided at once.
+    pub(super) fn authenticated(&self, headers: &HeaderMap, record: &AccessRecord) -> Proof {
         let client = record.head().client;
         if !self.is_locked {
             return Proof::Valid(self.anyone(client));
@@ -173,11 +173,11 @@ impl Door {
         }
     }
 
-    /// The same, where the issuer of tokens may have newer keys: waits for these.
+    /// Waits for newer keys of the issuer, then authenticates a request.
     pub(super) async fn authenticated_later(
         &self,
         headers: &HeaderMap,
-        record: &Record,
+        record: &AccessRecord,
     ) -> Result<Admitted, Failure> {
         if let Some(issuer) = &self.issuer {
             issuer.newer_keys().await;
@@ -192,19 +192,21 @@ impl Door {
     fn proven(&self, headers: &HeaderMap, client: IpAddr) -> Result<Admitted, NotProven> {
         let values = |name: HeaderName| headers.get_all(name).iter().map(HeaderValue::as_bytes);
         let because = |reason: &str| NotProven::For(reason.to_owned());
-        // All that is said of one request is of one moment.
+        // One snapshot for the whole request.
         let callers = self.callers();
         let principal = match Credential::of(values(AUTHORIZATION), values(API_KEY)) {
             Credential::None => Err(because("there is no credential")),
-            Credential::Unfit => Err(because("what is shown is no credential, or there are two")),
+            Credential::TokenError => {
+                Err(because("what is shown is no credential, or there are two"))
+            }
             Credential::Key(key) => {
-                let found = callers.keyring.find(key, SystemTime::now());
+                let found = callers.key_table.find(key, SystemTime::now());
                 found.map_err(|no_key| NotProven::For(no_key.to_string()))
             }
             Credential::Token(token) => {
                 let issuer = self.issuer.as_ref().ok_or_else(|| because("no tokens are taken"))?;
                 let claims = issuer.verify(token, SystemTime::now())?;
-                let tenant = callers.keyring.tenant(&claims.tenant);
+                let tenant = callers.key_table.tenant(&claims.tenant);
                 let tenant = tenant.ok_or_else(|| because("the token's tenant is not known"))?;
                 Ok(Principal { key: None, role: claims.role, tenant: Some(tenant) })
             }
@@ -215,7 +217,7 @@ impl Door {
         Ok(Admitted { principal, member, quota_key })
     }
 
-    fn not_proven(&self, reason: String, record: &Record) -> Failure {
+    fn not_proven(&self, reason: String, record: &AccessRecord) -> Failure {
         if let Some(limiter) = &self.limiter {
             let client = record.head().client.into();
             limiter.failed(client, self.anonymous.limits.whole(), record.began());
@@ -226,9 +228,9 @@ impl Door {
         Failure::new(Code::Unauthenticated, detail).because(reason)
     }
 
-    /// Whose address has failed too often is not looked at. It may fail as often as anyone may
-    /// call from there.
-    fn check_failures(&self, client: IpAddr, record: &Record) -> Result<(), Failure> {
+    /// Refuses an address that has failed too often. It may fail as often as an anonymous caller may
+    /// call.
+    fn check_failures(&self, client: IpAddr, record: &AccessRecord) -> Result<(), Failure> {
         let Some(limiter) = &self.limiter else { return Ok(()) };
         let limits = self.anonymous.limits.whole();
         let Err(rate) = limiter.may_try(client.into(), limits, record.began()) else {
@@ -244,12 +246,12 @@ impl Door {
         Err(Failure { retry_after: Some(outcome.rate.retry_after), ..failure })
     }
 
-    /// Lets a request pass or not, if that can be said at once, and notes on its record what
-    /// is left.
+    /// Applies rate limit and quota, if that can be decided at once, and notes on the record what is
+    /// left.
     pub(super) fn limited(
         &self,
         admitted: &Admitted,
-        record: &Record,
+        record: &AccessRecord,
     ) -> Option<Result<(), Failure>> {
         let Some(limiter) = &self.limiter else { return Some(Ok(())) };
         let Head { client, is_decode, .. } = *record.head();
@@ -258,11 +260,11 @@ impl Door {
         Some(self.apply(counted, admitted, record))
     }
 
-    /// The same, where others have to be asked.
+    /// The same, if the shared store has to be asked.
     pub(super) async fn limited_later(
         &self,
         admitted: &Admitted,
-        record: &Record,
+        record: &AccessRecord,
     ) -> Result<(), Failure> {
         let Some(limiter) = &self.limiter else { return Ok(()) };
         let Head { client, is_decode, .. } = *record.head();
@@ -282,7 +284,7 @@ impl Door {
         &self,
         counted: CountedOutcome,
         admitted: &Admitted,
-        record: &Record,
+        record: &AccessRecord,
     ) -> Result<(), Failure> {
         let CountedOutcome { outcome, backend, by_share } = counted;
         let TenantLimits { whole, share } = &admitted.member.limits;
@@ -298,30 +300,30 @@ impl Door {
     }
 }
 
-/// When who could not be counted may come back.
+/// The `Retry-After` if the shared store is down.
 const COME_BACK: Duration = Duration::from_secs(1);
 
-/// Whether it is proven who asks.
+/// The result of an authentication.
 pub(super) enum Proof {
-    /// It is.
+    /// The caller is authenticated.
     Valid(Admitted),
-    /// It is not.
+    /// The credential is invalid.
     Invalid(Failure),
-    /// It may be, if the issuer has newer keys.
+    /// The issuer may have newer keys that decide.
     Awaited,
 }
 
 enum NotProven {
-    /// A token is not signed with a key that is known; it may be with a newer one.
-    Yet(Unfit),
-    /// For this reason.
+    /// No known key has signed the token; a newer one may have.
+    Yet(TokenError),
+    /// The credential is invalid, for this reason.
     For(String),
 }
 
-impl From<Unfit> for NotProven {
-    fn from(unfit: Unfit) -> Self {
+impl From<TokenError> for NotProven {
+    fn from(unfit: TokenError) -> Self {
         match unfit {
-            Unfit::UnknownKey | Unfit::Signature => Self::Yet(unfit),
+            TokenError::UnknownKey | TokenError::Signature => Self::Yet(unfit),
             unfit => Self::For(unfit.to_string()),
         }
     }

@@ -18,18 +18,18 @@ use std::{
 
 /// What the operator says of callers, in one file.
 #[derive(Debug, Clone, Default)]
-pub struct Roster {
+pub struct TenantRegistry {
     /// Hosts from which nobody gets a document.
     pub blocked_hosts: Vec<BlockedHost>,
     /// Who may have documents decoded.
-    pub tenants: Vec<TenantEntry>,
+    pub tenants: Vec<TenantConfig>,
     /// Who runs the service.
     pub staff: Vec<KeyEntry>,
 }
 
 /// One tenant. What is not said is as for everyone.
 #[derive(Debug, Clone, Default)]
-pub struct TenantEntry {
+pub struct TenantConfig {
     /// What it is called, also in metrics.
     pub name: String,
     /// Whether it is served.
@@ -95,7 +95,7 @@ impl Principal {
 
 /// Why a key opens nothing. For the log: the caller is not told which of these it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoKey {
+pub enum KeyError {
     /// There is no key of this id.
     Unknown,
     /// The secret is another one.
@@ -104,7 +104,7 @@ pub enum NoKey {
     Expired,
 }
 
-impl fmt::Display for NoKey {
+impl fmt::Display for KeyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Unknown => "there is no key of this id",
@@ -116,7 +116,7 @@ impl fmt::Display for NoKey {
 
 /// Finds callers by their keys, and tenants by their names.
 #[derive(Debug, Default)]
-pub struct Keyring {
+pub struct KeyTable {
     keys: HashMap<Arc<str>, Held>,
     tenants: HashMap<String, usize>,
 }
@@ -144,10 +144,10 @@ pub struct KeyUse {
     pub last_used: Option<SystemTime>,
 }
 
-impl Keyring {
+impl KeyTable {
     /// The keys of a roster, in which no id stands twice. What was known of the use of keys that
     /// are still the same stays known.
-    pub fn new(roster: &Roster, before: Option<&Self>) -> Self {
+    pub fn new(roster: &TenantRegistry, before: Option<&Self>) -> Self {
         let of_tenants =
             roster.tenants.iter().enumerate().flat_map(|(place, tenant)| {
                 tenant.keys.iter().map(move |entry| (Some(place), entry))
@@ -169,18 +169,18 @@ impl Keyring {
 
     /// Who shows a key. It takes the same time whether the id is unknown or the secret is
     /// wrong: a hash is made and compared in any case.
-    pub fn find(&self, shown: ShownKey<'_>, now: SystemTime) -> Result<Principal, NoKey> {
+    pub fn find(&self, shown: ShownKey<'_>, now: SystemTime) -> Result<Principal, KeyError> {
         let held = self.keys.get_key_value(shown.id);
         let expected = held.map_or(&SecretHash::NOBODYS, |(_, held)| &held.entry.sha256);
         let is_right = shown.hash() == *expected;
         let Some((id, Held { entry, tenant, last_used })) = held else {
-            return Err(NoKey::Unknown);
+            return Err(KeyError::Unknown);
         };
         if !is_right {
-            return Err(NoKey::Wrong);
+            return Err(KeyError::Wrong);
         }
         if entry.expires.is_some_and(|expires| expires <= now) {
-            return Err(NoKey::Expired);
+            return Err(KeyError::Expired);
         }
         last_used.store(since_epoch(now), Relaxed);
         Ok(Principal { key: Some(Arc::clone(id)), role: entry.role, tenant: *tenant })
@@ -231,8 +231,8 @@ mod tests {
         KeyEntry { id: key.id.clone(), sha256: key.hash, role, expires: expires.map(at) }
     }
 
-    fn tenant(name: &str, keys: Vec<KeyEntry>) -> TenantEntry {
-        TenantEntry {
+    fn tenant(name: &str, keys: Vec<KeyEntry>) -> TenantConfig {
+        TenantConfig {
             name: name.to_owned(),
             disabled: false,
             allow: None,
@@ -248,7 +248,7 @@ mod tests {
     #[test]
     fn a_key_leads_to_its_owner_until_it_expires() {
         let keys: Vec<NewKey> = (0..5).map(|_| NewKey::make().unwrap()).collect();
-        let roster = Roster {
+        let roster = TenantRegistry {
             tenants: vec![
                 tenant("one", vec![entry(&keys[0], Role::Viewer, None)]),
                 tenant(
@@ -260,26 +260,26 @@ mod tests {
                 ),
             ],
             staff: vec![entry(&keys[3], Role::Auditor, None)],
-            ..Roster::default()
+            ..TenantRegistry::default()
         };
-        let keyring = Keyring::new(&roster, None);
-        let check = |text: &str, now: u64, expected: Result<(Role, Option<usize>), NoKey>| {
-            let found = keyring.find(ShownKey::parse(text).unwrap(), at(now));
+        let key_table = KeyTable::new(&roster, None);
+        let check = |text: &str, now: u64, expected: Result<(Role, Option<usize>), KeyError>| {
+            let found = key_table.find(ShownKey::parse(text).unwrap(), at(now));
             let found = found.map(|of| (of.role, of.tenant));
             assert_eq!(found, expected, "{text} {now}");
         };
 
         check(&keys[0].text, 0, Ok((Role::Viewer, Some(0))));
         check(&keys[1].text, 99, Ok((Role::Decoder, Some(1))));
-        check(&keys[1].text, 100, Err(NoKey::Expired));
+        check(&keys[1].text, 100, Err(KeyError::Expired));
         check(&keys[2].text, 100, Ok((Role::Decoder, Some(1))));
         check(&keys[3].text, 100, Ok((Role::Auditor, None)));
-        check(&keys[4].text, 0, Err(NoKey::Unknown));
+        check(&keys[4].text, 0, Err(KeyError::Unknown));
         let of_another = keys[0].text.replace(&keys[0].id, &keys[1].id);
-        check(&of_another, 0, Err(NoKey::Wrong));
-        check(&of_another, 1000, Err(NoKey::Wrong));
-        assert_eq!((keyring.tenant("two"), keyring.tenant("three")), (Some(1), None));
-        let next = [0, 99, 100, 200].map(|now| keyring.next_expiry(at(now)));
+        check(&of_another, 0, Err(KeyError::Wrong));
+        check(&of_another, 1000, Err(KeyError::Wrong));
+        assert_eq!((key_table.tenant("two"), key_table.tenant("three")), (Some(1), None));
+        let next = [0, 99, 100, 200].map(|now| key_table.next_expiry(at(now)));
         assert_eq!(next, [Some(at(100)), Some(at(100)), Some(at(200)), None]);
     }
 
@@ -287,25 +287,25 @@ mod tests {
     fn the_hash_that_stands_in_for_a_missing_one_opens_nothing() {
         let key = NewKey::make().unwrap();
         let nobody = KeyEntry { sha256: SecretHash::NOBODYS, ..entry(&key, Role::Operator, None) };
-        let roster = Roster { staff: vec![nobody], ..Roster::default() };
-        let found = Keyring::new(&roster, None).find(ShownKey::parse(&key.text).unwrap(), at(0));
-        assert_eq!(found.map(drop), Err(NoKey::Wrong));
+        let roster = TenantRegistry { staff: vec![nobody], ..TenantRegistry::default() };
+        let found = KeyTable::new(&roster, None).find(ShownKey::parse(&key.text).unwrap(), at(0));
+        assert_eq!(found.map(drop), Err(KeyError::Wrong));
     }
 
     #[test]
     fn the_use_of_keys_is_known_and_stays_known_while_they_are_the_same() {
         let keys: Vec<NewKey> = (0..3).map(|_| NewKey::make().unwrap()).collect();
-        let roster = |second: &NewKey| Roster {
+        let roster = |second: &NewKey| TenantRegistry {
             tenants: vec![tenant("one", vec![entry(&keys[0], Role::Viewer, Some(900))])],
             staff: vec![KeyEntry { id: keys[1].id.clone(), ..entry(second, Role::Operator, None) }],
-            ..Roster::default()
+            ..TenantRegistry::default()
         };
-        let keyring = Keyring::new(&roster(&keys[1]), None);
-        let show = |keyring: &Keyring, key: &NewKey, now: u64| {
-            keyring.find(ShownKey::parse(&key.text).unwrap(), at(now)).map(drop)
+        let key_table = KeyTable::new(&roster(&keys[1]), None);
+        let show = |key_table: &KeyTable, key: &NewKey, now: u64| {
+            key_table.find(ShownKey::parse(&key.text).unwrap(), at(now)).map(drop)
         };
-        let of = |keyring: &Keyring, key: &NewKey| {
-            let used = keyring.used();
+        let of = |key_table: &KeyTable, key: &NewKey| {
+            let used = key_table.used();
             assert!(used.is_sorted_by(|one, other| one.id < other.id));
             used.into_iter().find(|of| of.id == key.id).unwrap()
         };
@@ -315,24 +315,28 @@ mod tests {
         };
         let first = |used| expected(&keys[0], Role::Viewer, Some(0), Some(900), used);
         let second = |used| expected(&keys[1], Role::Operator, None, None, used);
-        assert_eq!((of(&keyring, &keys[0]), of(&keyring, &keys[1])), (first(None), second(None)));
-        assert_eq!(show(&keyring, &keys[0], 1000), Err(NoKey::Expired));
-        assert_eq!(of(&keyring, &keys[0]), first(None));
+        assert_eq!(
+            (of(&key_table, &keys[0]), of(&key_table, &keys[1])),
+            (first(None), second(None))
+        );
+        assert_eq!(show(&key_table, &keys[0], 1000), Err(KeyError::Expired));
+        assert_eq!(of(&key_table, &keys[0]), first(None));
 
-        assert_eq!(show(&keyring, &keys[0], 700), Ok(()));
-        assert_eq!(show(&keyring, &keys[1], 1), Ok(()));
+        assert_eq!(show(&key_table, &keys[0], 700), Ok(()));
+        assert_eq!(show(&key_table, &keys[1], 1), Ok(()));
 
-        assert_eq!(of(&keyring, &keys[0]), first(Some(700)));
-        let same = Keyring::new(&roster(&keys[1]), Some(&keyring));
+        assert_eq!(of(&key_table, &keys[0]), first(Some(700)));
+        let same = KeyTable::new(&roster(&keys[1]), Some(&key_table));
         assert_eq!(of(&same, &keys[1]), second(Some(1)));
         // Another secret under the same id is another key.
-        let other = Keyring::new(&roster(&keys[2]), Some(&keyring));
+        let other = KeyTable::new(&roster(&keys[2]), Some(&key_table));
         assert_eq!((of(&other, &keys[0]), of(&other, &keys[1])), (first(Some(700)), second(None)));
     }
 
     #[test]
     fn the_log_says_why_a_key_opens_nothing() {
-        let texts = [NoKey::Unknown, NoKey::Wrong, NoKey::Expired].map(|why| why.to_string());
+        let texts =
+            [KeyError::Unknown, KeyError::Wrong, KeyError::Expired].map(|why| why.to_string());
         assert_eq!(
             texts,
             [

@@ -1,5 +1,4 @@
-//! What a decode leaves behind on its way, for those who tell of it: also when it is
-//! cut off at any point.
+//! The progress of a request, readable at any point, also after its work was dropped.
 
 use super::Input;
 use bytes::Bytes;
@@ -8,63 +7,63 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What is known of a decode so far. Shared by who runs it and who tells of it.
+/// The progress of a request, shared by its work and its record.
 #[derive(Debug, Default)]
-pub struct Trail(Mutex<Steps>);
+pub struct RequestProgress(Mutex<Steps>);
 
-/// What a caller may still ask for.
+/// What is left of the limits of a caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Allowance {
-    /// What it may in all, as it is told.
+    /// The value of `RateLimit-Policy`.
     pub policy: Bytes,
-    /// So many requests are left, and when it has all of them again.
+    /// How many requests are left, and the `t` of `RateLimit`.
     pub requests: (u64, Duration),
-    /// The same of decodes, where they are limited.
+    /// The same for decodes, with a daily quota.
     pub decodes: Option<(u64, Duration)>,
 }
 
-/// The steps of a decode.
+/// What is known of a request so far.
 #[derive(Debug, Clone, Default)]
 pub struct Steps {
-    /// Where the document comes from, once that is known.
+    /// Where its document comes from, once that is known.
     pub input: Option<Input>,
-    /// What its caller may still ask for, where that is limited.
+    /// What is left of its caller's limits.
     pub allowance: Option<Allowance>,
-    /// When the request was complete, once it is.
+    /// When the request was complete.
     pub complete: Option<Instant>,
     /// Whether the body of the request was read to its end.
     pub received: bool,
-    /// Whether the document is being handed over just now.
+    /// Whether its document is being uploaded.
     pub uploading: bool,
-    /// Since when the client has been waited for to read its answer, if it is.
+    /// Since when the client has not read its answer, if it reads slowly.
     pub unread_since: Option<Instant>,
-    /// How long it was waited for before that.
+    /// How long the client has not read before that, in total.
     pub unread: Duration,
     /// The bytes of the document so far.
     pub bytes: u64,
-    /// The secrets that left so far.
+    /// The secrets written so far.
     pub secrets: u64,
     /// The host of the source.
     pub source_host: Option<String>,
     /// The rule that allows the source.
     pub rule: Option<String>,
-    /// How often the source was tried.
+    /// How many attempts to fetch have begun.
     pub attempts: Option<u32>,
-    /// How long fetching took.
+    /// How long the fetch took.
     pub fetched: Option<Duration>,
 }
 
 impl Steps {
-    /// How long the client has let its answer wait.
+    /// How long the client has not read its answer, in total.
     pub fn waited_for_reader(&self) -> Duration {
         self.unread + self.unread_since.map(|since| since.elapsed()).unwrap_or_default()
     }
 }
 
-impl Trail {
-    /// The steps, to add to them.
+impl RequestProgress {
+    /// Locks the steps, to read or change them.
     pub fn steps(&self) -> MutexGuard<'_, Steps> {
-        // Plain values: whoever panicked left none of them half done.
+        // Plain values, which a panic leaves whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -9,7 +9,7 @@ use std::fmt;
 
 /// Why a token is not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unfit {
+pub enum TokenError {
     /// It is longer than any token need be.
     TooLong,
     /// It is no token.
@@ -43,7 +43,7 @@ pub enum Claim {
     Role,
 }
 
-impl fmt::Display for Unfit {
+impl fmt::Display for TokenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooLong => write!(f, "the token is longer than {LONGEST} bytes"),
@@ -70,4 +70,4 @@ impl fmt::Display for Claim {
     }
 }
 
-impl std::error::Error for Unfit {}
+impl std::error::Error for TokenError {}

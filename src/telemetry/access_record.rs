@@ -1,11 +1,12 @@
-//! The story of one request, told once.
+//! The record of one request.
 //!
-//! A record is opened with the head of a request and closed by whichever comes first:
-//! the last byte of the answer, a panic, or the client leaving. Closing it is what
-//! writes the log line and moves the metrics, from the same values, so they agree.
+//! A record is opened with the head of a request. The last byte of the response, a panic, or the
+//! client leaving closes it. Closing writes the log line and updates the metrics from the same values,
+//! so they agree.
 
 use super::{
-    Input, Metrics, Recent, RecentFailure, TenantMetrics, Trail, labels::no_code, log, trail::Steps,
+    Input, Metrics, RecentFailure, RecentFailures, RequestProgress, TenantMetrics, labels::no_code,
+    log, progress::Steps,
 };
 use crate::failure::{Code, Failure, Fault, Outcome};
 use std::{
@@ -21,61 +22,61 @@ use tracing::Level;
 /// What is known from the head of a request.
 #[derive(Debug, Clone)]
 pub struct Head {
-    /// The caller's id for it, or ours.
+    /// The caller's request id, or a new one.
     pub request_id: String,
-    /// Who asks: the client itself, as far as proxies that are trusted tell.
+    /// The address of the client, as far as trusted proxies tell.
     pub client: IpAddr,
-    /// The caller's trace, where there is one.
+    /// The caller's trace id, if there is one.
     pub trace_id: Option<String>,
     /// A standard method, or `other`.
     pub method: &'static str,
     /// The route, or `none`.
     pub route: &'static str,
-    /// Whether it asks for a decode.
+    /// Whether it is a decode.
     pub is_decode: bool,
-    /// Whether it is a probe or a scrape, which do not count themselves in flight.
+    /// Whether it is a probe or a scrape, which do not count as in flight.
     pub is_probe: bool,
 }
 
-/// How a request came to its end.
+/// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
     /// The last byte was handed to the connection.
     Complete,
-    /// The client left before.
+    /// The client left before that.
     Abandoned,
 }
 
-/// One request under way. Dropping it unclosed is abandoning it.
-pub struct Record {
+/// The record of one request. Dropping it unclosed means that the client left.
+pub struct AccessRecord {
     head: Head,
     began: Instant,
-    /// What the decode leaves behind.
-    pub trail: Arc<Trail>,
-    /// Who asks, once that is known.
+    /// The progress of its work.
+    pub trail: Arc<RequestProgress>,
+    /// The metrics of its tenant, once that is known.
     tenant: OnceLock<Arc<TenantMetrics>>,
     verdict: Mutex<Verdict>,
-    /// Whether it counts among those that are.
+    /// Whether it counts as in flight.
     is_in_flight: AtomicBool,
     metrics: Arc<Metrics>,
-    recent: Arc<Recent>,
+    recent: Arc<RecentFailures>,
 }
 
 #[derive(Default)]
 struct Verdict {
     status: Option<u16>,
     failure: Option<Failure>,
-    /// Whether there is an answer, and no problem in its place.
+    /// Whether the response is an answer and not a problem.
     has_answer: bool,
     closed: bool,
 }
 
-/// The status label of a request whose client left before there was an answer.
+/// The status label if the client left before the response.
 const CLIENT_LEFT: u16 = 499;
 
-impl Record {
+impl AccessRecord {
     /// Opens the record of a request whose head has just arrived.
-    pub fn open(head: Head, metrics: Arc<Metrics>, recent: Arc<Recent>) -> Arc<Self> {
+    pub fn open(head: Head, metrics: Arc<Metrics>, recent: Arc<RecentFailures>) -> Arc<Self> {
         let is_in_flight = AtomicBool::new(!head.is_probe);
         if !head.is_probe {
             metrics.in_flight.inc();
@@ -102,7 +103,7 @@ impl Record {
         self.began
     }
 
-    /// It is known who asks.
+    /// Sets the tenant.
     pub fn is_of(&self, tenant: &Arc<TenantMetrics>) {
         self.tenant.get_or_init(|| Arc::clone(tenant));
     }
@@ -111,31 +112,31 @@ impl Record {
         self.tenant.get().unwrap_or(&self.metrics.callers.anonymous)
     }
 
-    /// The metrics that this record will move.
+    /// The metrics that this record updates.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
     }
 
-    /// It does not count among those in flight any longer; where it ends, at the latest.
+    /// Stops counting it as in flight; closing does that at the latest.
     pub fn leave_flight(&self) {
         if self.is_in_flight.swap(false, Ordering::Relaxed) {
             self.metrics.in_flight.dec();
         }
     }
 
-    /// An answer begins with this status.
+    /// Notes the status of the response.
     pub fn answered(&self, status: u16) {
         let mut verdict = self.verdict();
         verdict.status = Some(status);
         verdict.has_answer = verdict.failure.is_none();
     }
 
-    /// The request fails; the first failure is the one that counts.
+    /// Notes a failure; only the first one counts.
     pub fn failed(&self, failure: Failure) {
         self.verdict().failure.get_or_insert(failure);
     }
 
-    /// Ends the story and tells it. Only the first call does anything.
+    /// Writes the log line and updates the metrics. Only the first call does anything.
     pub fn close(&self, ending: Ending) {
         let (status, failure, has_answer) = {
             let mut verdict = self.verdict();
@@ -159,15 +160,15 @@ impl Record {
             (None, Ending::Complete) => Outcome::Success,
             (None, Ending::Abandoned) => Outcome::Cancelled,
         };
-        // A problem for a client that has left reaches nobody.
+        // A client that has left did not get the problem.
         let reached = has_answer || outcome != Outcome::Cancelled;
         let status = status.filter(|_| reached).unwrap_or(CLIENT_LEFT);
         self.metrics.request(method, route, status, duration);
-        // Nobody was there to be told of it.
+        // The client was not told of it.
         let failure = failure.filter(|_| outcome != Outcome::Cancelled);
         let mut steps = std::mem::take(&mut *self.trail.steps());
         if !has_answer {
-            // What was found stayed here.
+            // No secret was sent.
             steps.secrets = 0;
         }
         if is_decode {
@@ -209,7 +210,7 @@ impl Record {
         steps: &Steps,
         duration: Duration,
     ) {
-        /// The level of an event is fixed where it stands.
+        /// tracing fixes the level of an event in the source.
         macro_rules! line {
             ($level:expr) => {
                 tracing::event!(
@@ -260,7 +261,7 @@ impl Record {
             code: failure.code.as_str(),
             outcome: failure.outcome.as_str(),
             blame: failure.blame.as_str(),
-            // Without the pointer, which is made of what the caller calls its fields.
+            // Without the pointer, which contains names chosen by the caller.
             detail: match <[Fault; 1]>::try_from(failure.faults) {
                 Ok([fault]) => fault.detail,
                 Err(_) => failure.detail,
@@ -275,7 +276,7 @@ impl Record {
     }
 }
 
-impl Drop for Record {
+impl Drop for AccessRecord {
     fn drop(&mut self) {
         self.close(Ending::Abandoned);
     }
@@ -286,12 +287,11 @@ fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
-/// What a failure of a request without a record would hide.
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn record(is_decode: bool) -> Arc<Record> {
+    fn record(is_decode: bool) -> Arc<AccessRecord> {
         let head = Head {
             request_id: "id".to_owned(),
             client: IpAddr::from([127, 0, 0, 1]),
@@ -301,16 +301,16 @@ mod tests {
             is_decode,
             is_probe: false,
         };
-        Record::open(head, Arc::new(Metrics::new(&[]).unwrap()), Arc::default())
+        AccessRecord::open(head, Arc::new(Metrics::new(&[]).unwrap()), Arc::default())
     }
 
-    fn count(record: &Record, line: &str) -> usize {
+    fn count(record: &AccessRecord, line: &str) -> usize {
         let text = String::from_utf8(record.metrics.encode(true).unwrap()).unwrap();
         text.lines().filter(|found| *found == line).count()
     }
 
     #[test]
-    fn a_story_is_told_once() {
+    fn a_record_is_written_once() {
         let told = record(true);
         told.answered(200);
         told.close(Ending::Complete);

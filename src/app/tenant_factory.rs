@@ -1,11 +1,11 @@
-//! Members, made of what the tenants file says: those for whom decodes are done, with what they
+//! TenantFactory, made of what the tenants file says: those for whom decodes are done, with what they
 //! may have.
 
 use crate::{
     config::Config,
     decode::{Decoder, Switch, Tenant, TenantSettings},
-    http::{Callers, Decoding, Member, TenantLimits},
-    identity::{Keyring, Roster, TenantEntry},
+    http::{ActiveTenant, Decoding, TenantLimits, TenantSnapshot},
+    identity::{KeyTable, TenantConfig, TenantRegistry},
     quota_key::QuotaKey,
     rate_limit::{CallerLimits, Gcra},
     telemetry::{ANONYMOUS, Metrics},
@@ -24,7 +24,7 @@ struct Usual {
 }
 
 /// Makes members of what is said of tenants.
-pub(super) struct Members {
+pub(super) struct TenantFactory {
     usual: Usual,
     pub(super) decoding: Arc<Decoding>,
     pub(super) metrics: Arc<Metrics>,
@@ -33,7 +33,7 @@ pub(super) struct Members {
     known: Mutex<HashMap<String, (QuotaKey, Switch)>>,
 }
 
-impl Members {
+impl TenantFactory {
     pub(super) fn new(config: &Config, decoding: Arc<Decoding>, metrics: Arc<Metrics>) -> Self {
         let rate_limit = &config.rate_limit;
         let usual = Usual {
@@ -46,20 +46,20 @@ impl Members {
     }
 
     /// Whoever need not say who they are.
-    pub(super) fn anonymous(&self) -> anyhow::Result<Arc<Member>> {
+    pub(super) fn anonymous(&self) -> anyhow::Result<Arc<ActiveTenant>> {
         let tenant = anonymous(&self.decoding.decoder, self.usual.max_document_bytes)?;
         let rate = Gcra::new(self.usual.requests_per_minute, self.usual.burst);
         let limits = CallerLimits { rate, decodes_per_day: None };
         let counted = Arc::clone(&self.metrics.callers.anonymous);
         let limits = TenantLimits::new(limits, self.usual.replicas);
-        Ok(Arc::new(Member { tenant, limits, counted }))
+        Ok(Arc::new(ActiveTenant { tenant, limits, counted }))
     }
 
     pub(super) fn callers(
         &self,
-        roster: &Roster,
-        before: Option<&Callers>,
-    ) -> Result<Callers, Vec<String>> {
+        roster: &TenantRegistry,
+        before: Option<&TenantSnapshot>,
+    ) -> Result<TenantSnapshot, Vec<String>> {
         let tenants = roster.tenants.iter().map(|entry| self.tenant(entry, before));
         let (tenants, faults): (Vec<_>, Vec<_>) = tenants.partition(Result::is_ok);
         let faults: Vec<String> = faults.into_iter().filter_map(Result::err).collect();
@@ -69,11 +69,18 @@ impl Members {
         // From here on nothing fails, so nobody is counted who is not there.
         let tenants = roster.tenants.iter().zip(tenants.into_iter().filter_map(Result::ok));
         let members = tenants.map(|(entry, tenant)| self.member(entry, tenant, before)).collect();
-        Ok(Callers { keyring: Keyring::new(roster, before.map(|before| &before.keyring)), members })
+        Ok(TenantSnapshot {
+            key_table: KeyTable::new(roster, before.map(|before| &before.key_table)),
+            members,
+        })
     }
 
-    fn tenant(&self, entry: &TenantEntry, before: Option<&Callers>) -> Result<Tenant, String> {
-        let TenantEntry { name, .. } = entry;
+    fn tenant(
+        &self,
+        entry: &TenantConfig,
+        before: Option<&TenantSnapshot>,
+    ) -> Result<Tenant, String> {
+        let TenantConfig { name, .. } = entry;
         let before = before.and_then(|before| before.member(name));
         let max_document_bytes = self.usual.max_document_bytes;
         let (caller, switch) = self.known(name);
@@ -91,7 +98,12 @@ impl Members {
         tenant.map_err(|error| format!("tenant {name}: {error}"))
     }
 
-    fn member(&self, entry: &TenantEntry, tenant: Tenant, before: Option<&Callers>) -> Arc<Member> {
+    fn member(
+        &self,
+        entry: &TenantConfig,
+        tenant: Tenant,
+        before: Option<&TenantSnapshot>,
+    ) -> Arc<ActiveTenant> {
         let Usual { requests_per_minute, burst, replicas, .. } = self.usual;
         let rate = Gcra::new(
             entry.requests_per_minute.unwrap_or(requests_per_minute),
@@ -103,7 +115,7 @@ impl Members {
             None => self.metrics.callers.tenant(&tenant.name),
         };
         let (tenant, limits) = (Arc::new(tenant), TenantLimits::new(limits, replicas));
-        Arc::new(Member { tenant, limits, counted })
+        Arc::new(ActiveTenant { tenant, limits, counted })
     }
 
     fn known(&self, name: &str) -> (QuotaKey, Switch) {

@@ -12,7 +12,7 @@ const CAPACITY: usize = 256;
 
 /// The last failures; older ones are forgotten.
 #[derive(Debug, Default)]
-pub struct Recent(Mutex<VecDeque<RecentFailure>>);
+pub struct RecentFailures(Mutex<VecDeque<RecentFailure>>);
 
 /// One failure as it was logged.
 #[derive(Debug, Clone, Serialize)]
@@ -52,7 +52,7 @@ pub struct RecentFailure {
     pub duration_ms: f64,
 }
 
-impl Recent {
+impl RecentFailures {
     pub(super) fn push(&self, failure: RecentFailure) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() == CAPACITY {
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn the_last_256_are_kept_and_the_newest_comes_first() {
-        let recent = Recent::default();
+        let recent = RecentFailures::default();
         for number in 0..300u16 {
             recent.push(RecentFailure {
                 time: SystemTime::UNIX_EPOCH,
