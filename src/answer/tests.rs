@@ -7,7 +7,7 @@ use crate::{
 };
 use std::num::NonZero;
 
-const DOCUMENT: &str = "{*AGENT: Smith*}\n{*the authenticator is east*} {*https://x.example*}\n{* open\n\
+const DOCUMENT: &str = "{*AGENT: Smith*}\n{*the door is east*} {*https://x.example*}\n{* open\n\
                         {*LONG_VALUE: 1234567890123456789012345*}\n{**}";
 
 /// The answer to a document in the form that `form` makes.
@@ -70,7 +70,7 @@ fn json_in_full() {
     assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok(), "{text}");
     let expected = r#"{"secrets":[
 {"index":1,"value":"AGENT: Smith","category":"AGENT","offset":0,"line":1,"pair":0,"truncated":false},
-{"index":2,"value":"the authenticator is east","category":"UNCLASSIFIED","offset":17,"line":2,"pair":0,"truncated":false},
+{"index":2,"value":"the door is east","category":"UNCLASSIFIED","offset":17,"line":2,"pair":0,"truncated":false},
 {"index":3,"value":"https://x.example","category":"https","offset":38,"line":2,"pair":0,"truncated":false},
 {"index":4,"value":"LONG_VALUE: 12345678","category":"LONG_VALUE","offset":68,"line":4,"pair":0,"truncated":true},
 {"index":5,"value":"","category":"UNCLASSIFIED","offset":110,"line":5,"pair":0,"truncated":false}
@@ -132,7 +132,7 @@ MISSION REPORT: a\\u{1b}b
   1. AGENT: Smith
      AGENT, line 1, byte 0
 
-  2. the authenticator is east
+  2. the door is east
      UNCLASSIFIED, line 2, byte 17
 
   3. https://x.example
@@ -166,7 +166,7 @@ MISSION REPORT: a\\u{1b}b
   AGENT         1
   UNCLASSIFIED  1
 ";
-    assert_eq!(report("{*AGENT: Smith*}{*authenticator*}", Output::Masked), expected);
+    assert_eq!(report("{*AGENT: Smith*}{*door*}", Output::Masked), expected);
     let expected = "\
 MISSION REPORT: a\\u{1b}b
 

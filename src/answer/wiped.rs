@@ -102,8 +102,7 @@ mod tests {
     fn what_was_in_a_buffer_is_wiped_wherever_it_lay() {
         let memory = std::fs::File::open("/proc/self/mem").unwrap();
         // The allocator writes into the first bytes of what is freed: look at the end.
-        let (text, end) =
-            ("x".repeat(300) + "the hidden authenticator", "the hidden authenticator");
+        let (text, end) = ("x".repeat(300) + "the hidden door", "the hidden door");
         let mut bytes = vec![0; text.len()];
         let mut is_at = |address: usize| {
             memory.read_exact_at(&mut bytes, address as u64).unwrap();

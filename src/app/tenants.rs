@@ -93,7 +93,7 @@ fn named(error: io::Error) -> String {
 }
 
 impl TenantsReloader {
-    /// Reads the file for the first time; the authenticator is made of what stands there.
+    /// Reads the file for the first time and makes the authenticator of it.
     pub(super) fn open(
         auth: &Auth,
         members: TenantFactory,

@@ -1,7 +1,8 @@
-//! The layer that lets requests through to their handlers, or says why not.
+//! The layer with the checks before a handler: deadline, requests in flight, host, authentication, rate
+//! limit, body limit.
 //!
-//! Nearly always that is known at once, and then nothing is boxed and nothing waits. What has
-//! to be asked of others is awaited.
+//! Nearly always they are decided at once; then nothing is boxed and nothing waits. Only a request that
+//! needs the shared store of limits, or newer keys of the issuer, waits in a boxed future.
 
 use super::{
     Readiness, Refusal,
@@ -33,35 +34,35 @@ use std::{
 use tokio::time::timeout_at;
 use tower::{Layer, Service};
 
-/// What the layers hold requests to.
+/// What the layers need.
 pub struct Gates {
-    /// What is counted.
+    /// The metrics.
     pub metrics: Arc<Metrics>,
     /// The last failures.
     pub recent: Arc<RecentFailures>,
-    /// Whether more requests are wanted: where not, each is the last of its connection.
+    /// Whether the service accepts requests. If not, each response closes its connection.
     pub readiness: Arc<Readiness>,
-    /// Who is believed about whom they speak for.
+    /// The trusted proxies.
     pub proxies: Proxies,
-    /// The hosts that are answered.
+    /// The accepted hosts.
     pub hosts: AllowedHosts,
-    /// Who may call, and how often.
+    /// Authentication and rate limits.
     pub authenticator: Arc<Authenticator>,
-    /// Whether only this machine reaches the listener.
+    /// Whether the listener is on loopback.
     pub is_local: bool,
-    /// From the head of a request to the last byte of its answer.
+    /// The time from the head of a request to the last byte of its response.
     pub request_timeout: Duration,
     /// Requests at a time.
     pub max_in_flight: u64,
-    /// The bytes of a JSON request.
+    /// The size of a request in JSON.
     pub max_request_bytes: u64,
 }
 
-/// Lets requests through.
+/// The layer of [`Gated`].
 #[derive(Clone)]
 pub(super) struct Gating(pub(super) Arc<Gates>);
 
-/// A service behind the gates.
+/// A service behind the checks.
 #[derive(Clone)]
 pub(super) struct Gated<S> {
     inner: S,
@@ -95,20 +96,20 @@ where
             return GatedFuture::Answered { response: Some(refused(request, failure)) };
         };
         let gates = &self.gates;
-        // In this order. What one refuses, the next does not see.
+        // In this order. A refused request does not reach the next check.
         let checked = Ok(())
-            // The deadline: set before anything can wait. Those who wait keep it, because they
-            // know what it was that took so long.
+            // The deadline: set before anything can wait. Whatever waits enforces it, because it
+            // knows what took so long.
             .and_then(|()| set_deadline(gates, &record, &mut request))
-            // The cap on requests in flight: the cheapest no, before any work.
+            // Requests in flight: the cheapest refusal, before any work.
             .and_then(|()| cap_in_flight(gates, &record))
-            // Host and site: who should not be here is told so before a body is read.
+            // Host and site: refused before a body is read.
             .and_then(|()| host::check(&gates.hosts, &gates.metrics, &request))
-            // Who asks, and how often they have: behind what costs less and concerns all.
+            // Authentication and rate limit: after the checks that are cheaper and concern all.
             .and_then(|()| gates.admit(&record, &mut request));
         match checked {
-            // The body limit: what says that it is too large is not read. What does not say so
-            // is cut where it is read.
+            // The body limit: a body that declares that it is too large is not read. Any other is
+            // cut where it is read.
             Ok(true) => match limit_body(gates, &record, &request) {
                 Ok(()) => GatedFuture::Through { future: self.inner.call(request) },
                 Err(failure) => GatedFuture::Answered { response: Some(refused(request, failure)) },
@@ -122,7 +123,7 @@ where
     }
 }
 
-/// The rest of the way, where others have to be asked who asks, or how often they have.
+/// The remaining checks of a request that has to wait for the issuer or the shared store.
 async fn later<S>(
     mut inner: S,
     gates: Arc<Gates>,
@@ -155,7 +156,7 @@ fn refused(mut request: Request, failure: Failure) -> Response {
 }
 
 impl Gates {
-    /// Lets in who may ask for this. False where that cannot be said at once.
+    /// Authentication, authorisation and rate limit. False if they cannot be decided at once.
     pub(super) fn admit(
         &self,
         record: &AccessRecord,
@@ -179,7 +180,7 @@ impl Gates {
         limited.transpose().map(|limited| limited.is_some())
     }
 
-    /// The same, where others have to be asked.
+    /// The same, for a request that has to wait.
     pub(super) async fn admit_later(
         &self,
         record: &AccessRecord,
@@ -202,12 +203,12 @@ impl Gates {
         limited
     }
 
-    /// Whether whoever asks may ask for this at all.
+    /// Whether the caller may send this request.
     fn check_may(&self, admitted: &Admitted, record: &AccessRecord) -> Result<(), Failure> {
         let Some(action) = needed(record.head()) else { return Ok(()) };
         record.is_of(&admitted.member.counted);
         let refused = match (action.is_of_staff(), self.authenticator.is_locked) {
-            // Where nobody has to say who they are, the staff is whoever is on this machine.
+            // Without authentication, every caller on this machine is staff.
             (true, false) if self.is_local => return Ok(()),
             _ if admitted.principal.may(action) => return admitted.member.tenant.check_served(),
             (true, false) => {
@@ -221,7 +222,7 @@ impl Gates {
         Err(Failure::new(Code::Forbidden, refused))
     }
 
-    /// The staff is not limited.
+    /// Staff have no rate limit.
     fn limited(&self, admitted: &Admitted, record: &AccessRecord) -> Option<Result<(), Failure>> {
         match needed(record.head()) {
             Some(action) if action.is_of_staff() => Some(Ok(())),
@@ -231,14 +232,14 @@ impl Gates {
 }
 
 pin_project! {
-    /// A request at the gates.
+    /// A request that is being checked or served.
     #[project = GatedProjection]
     pub(super) enum GatedFuture<F> {
-        /// It is through.
+        /// It passed all checks.
         Through { #[pin] future: F },
-        /// It is not known yet.
+        /// It waits for a check.
         Waiting { future: Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>> },
-        /// It is not let through.
+        /// It was refused.
         Answered { response: Option<Response> },
     }
 }
@@ -310,13 +311,13 @@ fn cap_in_flight(gates: &Gates, record: &AccessRecord) -> Result<(), Failure> {
 
 fn limit_body(gates: &Gates, record: &AccessRecord, request: &Request) -> Result<(), Failure> {
     if !record.head().is_decode {
-        // Nothing else reads a body.
+        // No other route has a large body.
         return Ok(());
     }
     let headers = request.headers();
     let cap = match BodyKind::of(headers) {
         BodyKind::Json => gates.max_request_bytes,
-        // A document that may be cut is read as far as it may be.
+        // A document with allow_partial is read up to the limit.
         BodyKind::Document if !asks_for_a_part(request.uri()) => {
             let admitted = request.extensions().get::<Admitted>();
             admitted.map_or(u64::MAX, |admitted| admitted.member.tenant.max_document_bytes)
@@ -341,7 +342,7 @@ mod tests {
     use axum::http::HeaderValue;
 
     #[test]
-    fn what_a_caller_may_give() {
+    fn a_timeout_of_a_caller_is_a_whole_number_in_range() {
         let check = |value: &str, expected: Option<u64>| {
             let mut headers = HeaderMap::new();
             headers.insert(TIMEOUT, HeaderValue::from_str(value).unwrap());

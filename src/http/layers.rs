@@ -1,4 +1,4 @@
-//! Every layer, outermost first, each with the reason why it sits there.
+//! All layers, outermost first, each with the reason for its place.
 
 use super::{
     Refusal,
@@ -23,16 +23,16 @@ use tower_http::catch_panic::CatchPanicLayer;
 pub fn layered(routes: Router, gates: &Arc<Gates>) -> Router {
     routes.layer(
         ServiceBuilder::new()
-            // Request id, access log and metrics: outermost, so that nothing ends unseen,
-            // and one layer, so that id, line and counters tell the same story. Failures
-            // from within become problems here, where the id is known.
+            // Request id, access record and metrics: outermost, so that no request is missed, and
+            // one layer, so that id, log line and metrics agree. Failures become problems here,
+            // where the id is known.
             .layer(Recording(Arc::clone(gates)))
-            // Security headers: on every response, whoever within made it.
+            // Security headers: on every response, whatever made it.
             .map_response(with_security_headers)
-            // A panic is a 500 and not the end of the connection: outside of all that
-            // could panic, inside of what tells of it.
+            // A panic becomes a 500 and does not close the connection: outside of everything that
+            // could panic, inside of what records it.
             .layer(CatchPanicLayer::custom(panicked))
-            // The gates: innermost, so that whatever one of them does is seen by all above.
+            // The checks: innermost, so that all layers above see their refusals.
             .layer(Gating(Arc::clone(gates))),
     )
 }
@@ -43,13 +43,12 @@ fn with_security_headers<B>(mut response: Response<B>) -> Response<B> {
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, const { HeaderValue::from_static("nosniff") });
     headers.insert(CACHE_CONTROL, const { HeaderValue::from_static("no-store") });
-    // A page says what it needs.
+    // A page may have its own policy.
     headers.entry(CONTENT_SECURITY_POLICY).or_insert(POLICY);
     response
 }
 
-/// What was said in panicking may repeat what was at hand: only its place is logged,
-/// by the hook.
+/// The message of a panic may contain data of a request, so only its place is logged, by the hook.
 fn panicked(_: Box<dyn Any + Send>) -> Response<Body> {
-    Refusal(Failure::internal("panicked; the line before says where")).into_response()
+    Refusal(Failure::internal("panicked; the log line before has the place")).into_response()
 }

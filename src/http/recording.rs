@@ -1,5 +1,5 @@
-//! The outermost layer: gives a request its id and its record, and closes the record
-//! with the last byte of the answer, wherever the request ends.
+//! The outermost layer: gives a request its id and its access record, and closes the record with the
+//! last byte of the response, wherever the request ends.
 
 use super::{
     Gates,
@@ -33,11 +33,11 @@ use tokio::sync::oneshot;
 use tower::{Layer, Service};
 use uuid::Uuid;
 
-/// Makes records of requests.
+/// The layer of [`Recorded`].
 #[derive(Clone)]
 pub(super) struct Recording(pub(super) Arc<Gates>);
 
-/// A service whose requests are recorded.
+/// A service whose requests have access records.
 #[derive(Clone)]
 pub(super) struct Recorded<S> {
     inner: S,
@@ -87,14 +87,14 @@ where
             request = request.map(Discarded::wrap);
         }
         let guard = Guard { record, pace };
-        let story = Some(Story { guard, gates, is_head, is_http_1, must_read });
-        RecordedFuture { future: self.inner.call(request), answer: None, story }
+        let finish = Some(Finish { guard, gates, is_head, is_http_1, must_read });
+        RecordedFuture { future: self.inner.call(request), answer: None, finish }
     }
 }
 
 fn head(request: &Request, peer: Option<IpAddr>, proxies: &Proxies) -> Head {
     let forwarded = request.headers().get_all(FORWARDED).iter().map(HeaderValue::as_bytes);
-    // Without a connection, as in tests, there is nobody.
+    // Tests have no connection.
     let peer = peer.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
     let path = request.extensions().get::<MatchedPath>();
     let route = path.and_then(|path| Route::of(path.as_str()));
@@ -111,7 +111,7 @@ fn head(request: &Request, peer: Option<IpAddr>, proxies: &Proxies) -> Head {
     }
 }
 
-/// The caller's id, if it is a fit one, else a new one.
+/// The caller's id, if it is valid, else a new one.
 fn request_id(headers: &HeaderMap) -> String {
     let fits = |id: &&str| {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
@@ -131,10 +131,10 @@ fn trace_id(headers: &HeaderMap) -> Option<String> {
     fits.then(|| trace.to_owned())
 }
 
-/// Closes the record when it is dropped, which is where an abandoned request ends.
+/// Closes the record when dropped, which is how a request ends whose client left.
 struct Guard {
     record: Arc<AccessRecord>,
-    /// Of the connection.
+    /// The pace of its connection.
     pace: Option<Arc<Pace>>,
 }
 
@@ -148,23 +148,23 @@ impl Drop for Guard {
 }
 
 pin_project! {
-    /// A request on its way to an answer.
+    /// A request that is being served.
     pub(super) struct RecordedFuture<F> {
         #[pin]
         future: F,
-        // The answer, while the rest of its request is read.
+        // The response, while the rest of the request body is read.
         answer: Option<(Response, Draining)>,
-        story: Option<Story>,
+        finish: Option<Finish>,
     }
 }
 
-/// What is known of a request beside its record.
-struct Story {
+/// What the layer needs to finish a response.
+struct Finish {
     guard: Guard,
     gates: Arc<Gates>,
     is_head: bool,
     is_http_1: bool,
-    /// Whether a body came that must be out of the way before the next request.
+    /// Whether there is a body that must be read before the next request of the connection.
     must_read: bool,
 }
 
@@ -182,29 +182,29 @@ where
             let Ok(mut response) = ready!(this.future.poll(context));
             let draining = Draining::of(&mut response);
             let response = response.map(Body::new);
-            match (draining, this.story.as_ref()) {
-                (Some(draining), Some(story)) if story.must_read => {
-                    // What is refused is in nobody's way.
-                    story.guard.record.leave_flight();
+            match (draining, this.finish.as_ref()) {
+                (Some(draining), Some(finish)) if finish.must_read => {
+                    // A refused request does not count as in flight.
+                    finish.guard.record.leave_flight();
                     *this.answer = Some((response, draining));
                 }
-                _ => return Poll::Ready(Ok(told(this.story.take(), response))),
+                _ => return Poll::Ready(Ok(finish_response(this.finish.take(), response))),
             }
         }
         if let Some((_, draining)) = this.answer
             && ready!(draining.poll(context))
-            && let Some(story) = this.story
+            && let Some(finish) = this.finish
         {
-            story.must_read = false;
+            finish.must_read = false;
         }
         let response = this.answer.take().map(|(response, _)| response).unwrap_or_default();
-        Poll::Ready(Ok(told(this.story.take(), response)))
+        Poll::Ready(Ok(finish_response(this.finish.take(), response)))
     }
 }
 
-/// Puts into an answer what its request's story says.
-fn told(story: Option<Story>, mut response: Response) -> Response {
-    let Some(Story { guard, gates, is_head, is_http_1, must_read }) = story else {
+/// Adds headers to a response, and wraps its body.
+fn finish_response(finish: Option<Finish>, mut response: Response) -> Response {
+    let Some(Finish { guard, gates, is_head, is_http_1, must_read }) = finish else {
         return response;
     };
     let record = &guard.record;
@@ -216,15 +216,15 @@ fn told(story: Option<Story>, mut response: Response) -> Response {
     if let Some(allowance) = record.trail.steps().allowance.take() {
         rate::tell(allowance, response.headers_mut());
     }
-    // Of a body that came, the rest is not read: who is not told would send the next
-    // request behind it, to a connection that is about to close.
+    // The rest of the body is not read, so the connection closes. Without this header, the client
+    // would send its next request over it.
     let is_unread = must_read && !record.trail.steps().received;
     if is_unread || is_http_1 && !gates.readiness.is_serving() {
         response.headers_mut().insert(CONNECTION, const { HeaderValue::from_static("close") });
     }
     let response = response.map(|body| problem.unwrap_or(body));
     if is_head {
-        // Its body is dropped further out, unread.
+        // hyper drops the body unread.
         record.close(Ending::Complete);
         return response;
     }
@@ -234,14 +234,14 @@ fn told(story: Option<Story>, mut response: Response) -> Response {
     response.map(|body| Body::new(RecordedBody { body, rest, leaving, reader, is_success, guard }))
 }
 
-/// A body that closes the record with its last byte. It is handed on in pieces, and only
-/// as fast as they are taken: what was handed on is as good as sent.
+/// A body that closes the record with its last byte. It is handed on in pieces, only as fast as they are
+/// taken, so what was handed on is as good as sent.
 struct RecordedBody {
     body: Body,
-    /// What is there of it and not handed on yet.
+    /// Bytes that are not handed on yet.
     rest: Bytes,
-    /// What was handed on last over HTTP/2, which gathers it where the client leaves no room:
-    /// closed when it has left.
+    /// Over HTTP/2: closed when the last piece has been sent. h2 buffers pieces while the client leaves no
+    /// room.
     leaving: Option<oneshot::Receiver<()>>,
     /// Over HTTP/2.
     reader: Option<Arc<Reader>>,
@@ -250,7 +250,7 @@ struct RecordedBody {
     guard: Guard,
 }
 
-/// A piece of a body, and who is told when it has left.
+/// A piece of a body; dropping it tells that it was sent.
 struct Leaving {
     piece: Bytes,
     _left: oneshot::Sender<()>,
@@ -273,7 +273,7 @@ impl RecordedBody {
         let body = &mut self.body;
         let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(body).poll_frame(context)));
         polled.unwrap_or_else(|_| {
-            // The layer that catches panics has let go of the request by now.
+            // The layer that catches panics has returned by now.
             self.guard.record.failed(Failure::internal("panicked while it answered"));
             Poll::Ready(Some(Err(axum::Error::new("panicked"))))
         })
@@ -301,7 +301,7 @@ impl HttpBody for RecordedBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         if let Some(leaving) = &mut self.leaving {
-            // It is never sent: it is dropped with the piece.
+            // No value is ever sent; the sender is dropped with the piece.
             let _ = ready!(Pin::new(leaving).poll(context));
             self.leaving = None;
         }
@@ -351,7 +351,7 @@ impl HttpBody for RecordedBody {
 
 impl Drop for RecordedBody {
     fn drop(&mut self) {
-        // Who knows the length of a body does not ask for more after its last byte.
+        // hyper does not poll again after the last byte of a body of known length.
         if self.has_left() {
             self.guard.record.close(Ending::Complete);
         }
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fit_id_is_kept() {
+    fn a_valid_request_id_is_kept() {
         let check = |given: &str, kept: bool| {
             let id = request_id(&headers("x-request-id", given));
             assert_eq!(id == given, kept, "{given}");
@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn the_trace_of_the_caller_is_found() {
+    fn the_trace_id_of_the_caller_is_found() {
         let check = |value: &str, expected: Option<&str>| {
             assert_eq!(trace_id(&headers("traceparent", value)).as_deref(), expected, "{value}");
         };

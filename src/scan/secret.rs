@@ -141,8 +141,7 @@ mod tests {
         use std::os::unix::fs::FileExt;
         let memory = std::fs::File::open("/proc/self/mem").unwrap();
         // The allocator writes into the first bytes of what is freed: look at the end.
-        let (value, end) =
-            ("x".repeat(64) + "the hidden authenticator", "the hidden authenticator");
+        let (value, end) = ("x".repeat(64) + "the hidden door", "the hidden door");
         // Allocated before anything is freed, so that it cannot come to lie there.
         let mut bytes = vec![0; value.len()];
         let mut is_at = |address: usize| {

@@ -184,7 +184,7 @@ impl Served {
             }
         }
         self.watch.stop();
-        // Who has come by now is not turned away by the authenticator; who still comes, is.
+        // Connections in the backlog are still accepted; later ones are not.
         if let Ok(listener) = listener.into_std() {
             let come = std::iter::from_fn(|| listener.accept().ok());
             for (stream, peer) in come.take(self.grants.max_connections) {
