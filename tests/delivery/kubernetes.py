@@ -64,7 +64,7 @@ TREES = (
     "deploy/kubernetes",
     "deploy/logs",
     "deploy/prometheus",
-    "src/http/router.rs",
+    "src/http/routes.rs",
     "src/policy/registry.rs",
 )
 

@@ -85,9 +85,10 @@ def scrape_of(tree: Tree) -> Object:
 
 def check_probes(tree: Tree) -> Iterator[str]:
     """Routes of the admin listener, and patience."""
-    router = tree.read("src/http/router.rs")
-    admin = router[router.index("pub fn admin") : router.index("fn finished")]
-    routes = set(re.findall(r'\.route\("([^"]+)"', admin))
+    table = tree.read("src/http/routes.rs")
+    paths = dict(re.findall(r'^const (\w+): Route =.*?"(/[^"]*)"', table, re.DOTALL | re.MULTILINE))
+    admin = table[table.index("pub fn admin") : table.index("fn serve")]
+    routes = {paths[name] for name in re.findall(r"serve\(router, &(\w+),", admin)}
     for cluster in tree.clusters:
         for name, path in ADMIN_ROUTES.items():
             probe = cluster.container[name]

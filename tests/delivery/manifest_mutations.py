@@ -168,8 +168,8 @@ MUTATIONS = [
     ),
     *spoilt(
         "probes",
-        "src/http/router.rs",
-        ('"/health/ready", get', '"/ready", get', "readinessProbe"),
+        "src/http/routes.rs",
+        ('Route::page("/health/ready"', 'Route::page("/ready"', "readinessProbe"),
     ),
     *spoilt(
         "grace",
